@@ -1,0 +1,2 @@
+//! The decision core.
+#![no_std]

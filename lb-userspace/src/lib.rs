@@ -1,0 +1,17 @@
+//! The agent and the operator's tools, as a library with two thin binaries (`lbd`, `lbctl`).
+//!
+//! Rooms and what they may import (`cargo xtask verify` checks it):
+//! `model` nothing of ours but lb-common; `config` model; `health` model; `netlink` nothing of ours;
+//! `dataplane` lb-common, the only user of aya; `reconcile` model, dataplane's types; `api` nothing of ours;
+//! `cli` api; `telemetry` lb-common; `agent` everything: the only place that wires the rooms together.
+
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod dataplane;
+pub mod health;
+pub mod model;
+pub mod netlink;
+pub mod reconcile;
+pub mod telemetry;

@@ -1,0 +1,243 @@
+//! The desired state: what a valid configuration means.
+//!
+//! Role: plain data that every other room reads. Imports lb-common only.
+//! Always holds: a `Model` came out of `config` (or a test's builder) and satisfies the rules listed at its
+//! fields; nothing downstream checks them again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole desired state of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// What belongs to this node alone.
+    pub node: Node,
+    /// Health checks by name.
+    pub checks: BTreeMap<String, Check>,
+    /// Pools by name. Every `check` they name exists.
+    pub pools: BTreeMap<String, Pool>,
+    /// Services by name. Every `pool` they name exists; no frontend occurs twice in the model.
+    pub services: BTreeMap<String, Service>,
+}
+
+/// What belongs to this node alone; never replicated to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Interfaces that the datapath attaches to; at least one, no duplicates.
+    pub interfaces: Vec<String>,
+    /// Who puts the VIPs on the node.
+    pub vips: VipOwnership,
+    /// How XDP is attached.
+    pub xdp_mode: XdpMode,
+    /// Level of the datapath's log (`off` costs nothing: the verifier removes the code).
+    pub datapath_log: DatapathLog,
+    /// Address that tunnels start from, one per family at most. The default is the route's preferred source.
+    pub tunnel_sources: Vec<IpAddr>,
+    /// The agent's control socket.
+    pub control_socket: PathBuf,
+    /// Directory on a bpffs under which maps and links are pinned.
+    pub bpffs: PathBuf,
+    /// Sizes of the maps.
+    pub limits: Limits,
+}
+
+/// Sizes of the maps, in entries. Fixed when the maps are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Frontends (VIP, port, protocol); 1 to 65,536. The default is 4,096.
+    pub services: u32,
+    /// Backends of all pools; 1 to 1,048,576. The default is 16,384.
+    pub backends: u32,
+    /// Slots of all pools, counting twice those of the largest pool (old and new table live side by side);
+    /// 1,024 to 67,108,864. The default is 4,194,304 (32 MiB).
+    pub slots: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { services: 4_096, backends: 16_384, slots: 4_194_304 }
+    }
+}
+
+/// Who puts the VIPs on the node, so that it answers ARP and neighbour solicitations for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VipOwnership {
+    /// The agent adds them as /32 or /128 to the first interface, and removes what it added.
+    Assign,
+    /// The operator, or the network's routing, brings the traffic.
+    External,
+}
+
+/// How XDP is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native, or generic where the driver cannot; the fallback is logged and shown by `lbctl status`.
+    Auto,
+    /// Native or fail.
+    Native,
+    /// Generic (after the skb is made; slow, works on every driver).
+    Generic,
+}
+
+/// Level of the datapath's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DatapathLog {
+    /// Nothing, at no cost.
+    Off,
+    /// Drops.
+    Warn,
+    /// Drops and new connections.
+    Info,
+    /// Every packet of a service.
+    Debug,
+}
+
+/// A health check, shared by the pools that name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is asked of the backend.
+    pub kind: CheckKind,
+    /// Time from the start of one probe to the start of the next; 10 ms to 1 h. The default is 1 s.
+    pub interval: Duration,
+    /// Time a probe may take; 1 ms up to `interval`. The default is 500 ms, or the interval if that is less.
+    pub timeout: Duration,
+    /// Good results in a row that bring a backend up; 1 to 100. The default is 2.
+    pub rise: u32,
+    /// Bad results in a row that take a backend down; 1 to 100. The default is 3.
+    pub fall: u32,
+    /// Port to probe instead of the backend's own.
+    pub port: Option<u16>,
+}
+
+/// What a check asks of the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// A TCP connection is accepted.
+    Tcp,
+    /// An HTTP/1.1 request is answered with an expected status.
+    Http(HttpCheck),
+}
+
+/// The request and the answer of an HTTP check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpCheck {
+    /// `GET` or `HEAD`. The default is `GET`.
+    pub method: String,
+    /// Path and query; starts with `/`. The default is `/`.
+    pub path: String,
+    /// Value of the Host header. The default is the backend's address.
+    pub host: Option<String>,
+    /// Status codes that count as good. The default is 200 to 399.
+    pub expect_status: StatusSet,
+}
+
+/// A set of HTTP status codes, as inclusive ranges within 100 to 599; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSet(pub Vec<(u16, u16)>);
+
+impl StatusSet {
+    /// Whether `status` is in the set.
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|(low, high)| (*low..=*high).contains(&status))
+    }
+}
+
+/// Backends with one forward mode and one health check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// How packets reach the backends.
+    pub mode: ForwardMode,
+    /// Name of the check; without one every backend counts as up.
+    pub check: Option<String>,
+    /// Entries of the slot table: a prime from 251 to 1,048,573. The default is 65,537.
+    pub slots: u32,
+    /// Backends in the order of the file; names and addresses are unique within the pool.
+    pub backends: Vec<Backend>,
+}
+
+/// How packets reach the backends (DESIGN, Forward modes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ForwardMode {
+    /// Destination NAT; replies come back through the node.
+    Nat,
+    /// Destination MAC only; the backend owns the VIP and answers the client itself.
+    DsrL2,
+    /// IP in IP (RFC 2003) or IPv6 in IPv6 (RFC 2473); the backend decapsulates and answers the client itself.
+    DsrIpip,
+}
+
+/// One server of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Name, unique in its pool: letters, digits, `-`, `_`, `.`; 1 to 63 characters.
+    pub name: String,
+    /// Address of the server. Unspecified, loopback and multicast addresses are refused.
+    pub address: IpAddr,
+    /// Port of the server; none means the service's own port (always so in the DSR modes).
+    pub port: Option<u16>,
+    /// Share of new flows relative to the pool's other backends; 0 to 1,000. 0 takes no flows. The default is 100.
+    pub weight: u32,
+    /// What the operator wants of it.
+    pub state: AdminState,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminState {
+    /// Takes flows while it is healthy.
+    Active,
+    /// Takes no new flows.
+    Drain,
+}
+
+/// A virtual service: where clients connect, and the pool that serves them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Virtual addresses, at least one.
+    pub vips: Vec<IpAddr>,
+    /// Ports, at least one; none is 0.
+    pub ports: Vec<u16>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Name of the pool. Its backends have the family of every VIP that they serve.
+    pub pool: String,
+}
+
+/// Transport protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// One VIP, port and protocol: the key of the datapath's service lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    /// The VIP and the port.
+    pub address: SocketAddr,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+impl Service {
+    /// Every frontend of the service: each VIP with each port.
+    pub fn frontends(&self) -> impl Iterator<Item = Frontend> + '_ {
+        self.vips.iter().flat_map(move |vip| {
+            self.ports.iter().map(move |port| Frontend {
+                address: SocketAddr::new(*vip, *port),
+                protocol: self.protocol,
+            })
+        })
+    }
+}
+
+impl Model {
+    /// Every VIP of the model, once.
+    pub fn vips(&self) -> BTreeSet<IpAddr> {
+        self.services.values().flat_map(|service| service.vips.iter().copied()).collect()
+    }
+}
