@@ -1,0 +1,54 @@
+//! The ABI of the maps: keys, values, names and numbers that the kernel program and the agent share.
+//!
+//! Imports core and bytemuck. Always holds: every type is `repr(C)` without implicit padding, and its size is
+//! asserted at compile time; a change of any layout or number comes with a new [`ABI_VERSION`].
+
+mod backend;
+mod counters;
+pub mod names;
+mod reason;
+mod reverse;
+mod service;
+mod settings;
+mod slot;
+
+pub use backend::{Backend, BackendFlags, BackendIdentity};
+pub use counters::{BackendCounters, ServiceCounters};
+pub use reason::{DropReason, ForwardReason, PassReason, VERDICT_NUMBERS, verdict_name};
+pub use reverse::{ReverseKey, ReverseValue};
+pub use service::{ForwardMode, ServiceKey, ServiceValue};
+pub use settings::Settings;
+pub use slot::{Phase, Slot};
+
+/// Version of every layout and number in this module; names the directory that maps are pinned under.
+pub const ABI_VERSION: u32 = 1;
+
+/// An IPv6 address, or an IPv4 address in its v4-mapped form (RFC 4291 section 2.5.5.2), as four words in the order
+/// and byte order in which they lie in a packet.
+pub type Address = [u32; 4];
+
+/// The third word of a v4-mapped address.
+pub const V4_MAPPED_WORD: u32 = u32::from_be(0x0000_ffff);
+
+/// The v4-mapped form of an IPv4 address given as it lies in a packet.
+#[inline(always)]
+pub const fn mapped(v4: u32) -> Address {
+    [0, 0, V4_MAPPED_WORD, v4]
+}
+
+/// The [`Address`] of an IP address.
+#[cfg(any(feature = "host", test))]
+pub fn address(ip: core::net::IpAddr) -> Address {
+    let octets = match ip {
+        core::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        core::net::IpAddr::V6(v6) => v6.octets(),
+    };
+    bytemuck::cast(octets)
+}
+
+/// The IP address of an [`Address`]; v4-mapped ones become IPv4.
+#[cfg(any(feature = "host", test))]
+pub fn ip_address(address: Address) -> core::net::IpAddr {
+    let octets: [u8; 16] = bytemuck::cast(address);
+    core::net::IpAddr::V6(core::net::Ipv6Addr::from(octets)).to_canonical()
+}

@@ -1,0 +1,123 @@
+//! Why a packet was passed, dropped or forwarded: numbers that are never reused.
+//!
+//! One number names the counter, the log line and the line that operators read. Passes are 0 to 63, drops 64 to 127,
+//! forwards 128 to 191. A reason that goes out of use keeps its number as a comment.
+
+/// Size of the verdict counters: every number is below it.
+pub const VERDICT_NUMBERS: u32 = 192;
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $text:literal;)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[doc = $doc])+ $variant = $number,)+
+        }
+
+        impl $name {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The fixed number.
+            #[inline(always)]
+            pub const fn number(self) -> u8 {
+                self as u8
+            }
+
+            /// The name that metrics, logs and the CLI show.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet went to the kernel's stack untouched (or, where said, rewritten).
+    PassReason {
+        /// Neither IPv4 nor IPv6: ARP and others.
+        NotIp = 0, "not-ip";
+        /// Neither TCP nor UDP.
+        OtherProtocol = 1, "other-protocol";
+        /// No frontend and no backend's reply: the node's own traffic.
+        NoService = 2, "no-service";
+        /// A fragment.
+        Fragment = 3, "fragment";
+        /// The headers contradict each other or end too early.
+        Malformed = 4, "malformed";
+        /// A backend's packet to the node itself, such as the answer to a health check.
+        ToNode = 5, "to-node";
+        /// The next hop's neighbour entry is missing: rewritten, and left to the stack to send.
+        NeighbourMissing = 6, "neighbour-missing";
+        /// The kernel's FIB does not forward it: no route, or forwarding is off.
+        NotForwarded = 7, "not-forwarded";
+    }
+}
+
+reasons! {
+    /// Why a packet was dropped.
+    DropReason {
+        /// The service has no backend that can take packets.
+        NoBackend = 64, "no-backend";
+        // 65 is kept for a service's packet with malformed headers, should they ever be told apart.
+        /// TTL or hop limit used up.
+        TtlExpired = 66, "ttl-expired";
+        /// Larger than the way to the backend takes.
+        TooBig = 67, "too-big";
+        /// No room in front of the packet for the outer header.
+        NoHeadroom = 68, "no-headroom";
+        /// The next hop is unknown, and the packet cannot be left to the stack.
+        Unresolved = 69, "unresolved";
+        /// The maps contradict each other; never seen unless something else writes them.
+        Inconsistent = 70, "inconsistent";
+    }
+}
+
+reasons! {
+    /// What was done with a packet that was forwarded.
+    ForwardReason {
+        /// Client to backend by destination NAT.
+        Nat = 128, "nat";
+        /// Backend to client, with the VIP as its source again.
+        NatReply = 129, "nat-reply";
+        /// Client to backend by destination MAC.
+        DsrL2 = 130, "dsr-l2";
+        /// Client to backend in IPIP.
+        DsrIpip = 131, "dsr-ipip";
+    }
+}
+
+/// Kind (`pass`, `drop` or `forward`) and name of a verdict number.
+pub fn verdict_name(number: u8) -> Option<(&'static str, &'static str)> {
+    let pass = PassReason::ALL.iter().find(|reason| reason.number() == number);
+    let drop = DropReason::ALL.iter().find(|reason| reason.number() == number);
+    let forward = ForwardReason::ALL.iter().find(|reason| reason.number() == number);
+    pass.map(|reason| ("pass", reason.name()))
+        .or(drop.map(|reason| ("drop", reason.name())))
+        .or(forward.map(|reason| ("forward", reason.name())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_in_their_ranges_and_unique() {
+        let numbers: Vec<u8> = PassReason::ALL
+            .iter()
+            .map(|reason| reason.number())
+            .chain(DropReason::ALL.iter().map(|reason| reason.number()))
+            .chain(ForwardReason::ALL.iter().map(|reason| reason.number()))
+            .collect();
+        let unique: std::collections::BTreeSet<u8> = numbers.iter().copied().collect();
+        assert_eq!(unique.len(), numbers.len());
+        assert!(PassReason::ALL.iter().all(|reason| reason.number() < 64));
+        assert!(DropReason::ALL.iter().all(|reason| (64..128).contains(&reason.number())));
+        assert!(ForwardReason::ALL.iter().all(|reason| (128..192).contains(&reason.number())));
+        assert_eq!(verdict_name(64), Some(("drop", "no-backend")));
+        assert_eq!(verdict_name(63), None);
+    }
+}

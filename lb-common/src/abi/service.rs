@@ -1,0 +1,62 @@
+//! The service lookup: frontend to everything the next step needs.
+
+use super::Address;
+use bytemuck::{Pod, Zeroable};
+
+/// A frontend: where a client connects.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct ServiceKey {
+    /// The VIP.
+    pub address: Address,
+    /// Port, as it lies in the packet (network byte order).
+    pub port: u16,
+    /// IP protocol number (6 TCP, 17 UDP).
+    pub protocol: u8,
+    /// Always 0: the kernel compares keys as bytes.
+    pub zero: u8,
+}
+
+/// What a frontend is served by. Written whole: a reader sees the old value or the new one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ServiceValue {
+    /// First slot of the pool's table.
+    pub slot_offset: u32,
+    /// Slots of the pool's table; 0 when no backend can take packets.
+    pub slot_count: u32,
+    /// Index of this frontend's counters.
+    pub index: u32,
+    /// A [`ForwardMode`] number.
+    pub mode: u8,
+    /// Always 0.
+    pub zero: [u8; 3],
+}
+
+/// How packets are forwarded (DESIGN, Forward modes). Numbers are part of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ForwardMode {
+    /// Destination NAT, with the stateless return path.
+    Nat = 1,
+    /// Destination MAC only.
+    DsrL2 = 2,
+    /// IPv4 in IPv4 (RFC 2003) or IPv6 in IPv6 (RFC 2473).
+    DsrIpip = 3,
+}
+
+impl ForwardMode {
+    /// The mode of an ABI number.
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Nat),
+            2 => Some(Self::DsrL2),
+            3 => Some(Self::DsrIpip),
+            _ => None,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<ServiceKey>() == 20);
+const _: () = assert!(size_of::<ServiceValue>() == 16);

@@ -1,0 +1,31 @@
+//! Ethernet II.
+
+use super::Chunk;
+
+/// Length of the header without tags.
+pub const LEN: usize = 14;
+
+/// Field offsets.
+pub mod field {
+    /// Destination MAC; the source MAC follows.
+    pub const ADDRESSES: usize = 0;
+    /// `EtherType`.
+    pub const ETHER_TYPE: usize = 12;
+}
+
+/// `EtherType` of IPv4, as it lies in a frame.
+pub const TYPE_IPV4: u16 = u16::from_be(0x0800);
+/// `EtherType` of IPv6, as it lies in a frame.
+pub const TYPE_IPV6: u16 = u16::from_be(0x86dd);
+
+/// The header.
+pub type Ethernet<'a> = Chunk<'a, LEN>;
+
+/// Writes both MACs, given as destination and source lie in a frame.
+#[inline(always)]
+pub fn set_addresses(header: Ethernet<'_>, addresses: [u32; 3]) {
+    let [a, b, c] = addresses;
+    header.set_word::<{ field::ADDRESSES }>(a);
+    header.set_word::<{ field::ADDRESSES + 4 }>(b);
+    header.set_word::<{ field::ADDRESSES + 8 }>(c);
+}

@@ -1,0 +1,53 @@
+//! The maps. Names and types are those of `lb_common::abi`; sizes here are placeholders that the loader sets.
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_MMAPABLE, xdp_action},
+    macros::map,
+    maps::{Array, DevMapHash, HashMap, PerCpuArray},
+};
+use lb_common::abi::{
+    Backend, BackendCounters, BackendIdentity, ReverseKey, ReverseValue, ServiceCounters, ServiceKey, ServiceValue,
+    Settings, Slot, VERDICT_NUMBERS,
+};
+
+/// Entries of a map until the loader sets the configured size.
+const SIZED_BY_LOADER: u32 = 1;
+/// Interfaces that can be redirected to.
+const DEVICES: u32 = 256;
+
+#[map]
+pub static LB_SERVICES: HashMap<ServiceKey, ServiceValue> = HashMap::with_max_entries(SIZED_BY_LOADER, 0);
+#[map]
+pub static LB_SLOTS: Array<Slot> = Array::with_max_entries(SIZED_BY_LOADER, BPF_F_MMAPABLE);
+#[map]
+pub static LB_BACKENDS: Array<Backend> = Array::with_max_entries(SIZED_BY_LOADER, BPF_F_MMAPABLE);
+#[map]
+pub static LB_IDENTITIES: Array<BackendIdentity> = Array::with_max_entries(SIZED_BY_LOADER, BPF_F_MMAPABLE);
+#[map]
+pub static LB_REVERSE: HashMap<ReverseKey, ReverseValue> = HashMap::with_max_entries(SIZED_BY_LOADER, 0);
+#[map]
+pub static LB_SVC_COUNT: PerCpuArray<ServiceCounters> = PerCpuArray::with_max_entries(SIZED_BY_LOADER, 0);
+#[map]
+pub static LB_BK_COUNT: PerCpuArray<BackendCounters> = PerCpuArray::with_max_entries(SIZED_BY_LOADER, 0);
+#[map]
+pub static LB_VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(VERDICT_NUMBERS, 0);
+#[map]
+pub static LB_DEVICES: DevMapHash = DevMapHash::with_max_entries(DEVICES, 0);
+#[map]
+pub static LB_SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+/// First half of the flow hash's key; the loader sets it.
+#[unsafe(no_mangle)]
+pub static HASH_KEY_0: Global<u64> = Global::new(0);
+/// Second half of the flow hash's key; the loader sets it.
+#[unsafe(no_mangle)]
+pub static HASH_KEY_1: Global<u64> = Global::new(0);
+
+/// Redirects to an interface. One that is not in the map drops the packet, which the kernel counts.
+#[inline(always)]
+pub fn redirect(ifindex: u32) -> u32 {
+    match LB_DEVICES.redirect(ifindex, u64::from(xdp_action::XDP_DROP)) {
+        Ok(action) | Err(action) => action,
+    }
+}

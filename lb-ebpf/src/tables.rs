@@ -1,0 +1,180 @@
+//! The pipeline's tables over the kernel's maps.
+
+use crate::maps;
+use aya_ebpf::{
+    bindings::{bpf_fib_lookup, xdp_md},
+    helpers::bpf_fib_lookup as fib_lookup,
+};
+use lb_common::abi::{Backend, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot};
+use lb_common::hash::HashKey;
+use lb_common::tables::{NextHop, Route, RouteQuestion, Tables, Traffic};
+
+/// The maps of this program. There is one set; the context is what the FIB lookup asks for.
+pub struct KernelTables {
+    ctx: *mut xdp_md,
+}
+
+impl KernelTables {
+    /// The tables as seen by the run with `ctx`, which must be the context that the kernel passed to it.
+    #[inline(always)]
+    pub const fn new(ctx: *mut xdp_md) -> Self {
+        Self { ctx }
+    }
+}
+
+/// Address family numbers of `bpf_fib_lookup` (AF_INET and AF_INET6).
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// Return codes of `bpf_fib_lookup` (`BPF_FIB_LKUP_RET_*`, include/uapi/linux/bpf.h).
+mod answer {
+    pub const SUCCESS: i64 = 0;
+    pub const NOT_FORWARDED: i64 = 4;
+    pub const NO_NEIGHBOUR: i64 = 7;
+    pub const FRAGMENTATION_NEEDED: i64 = 8;
+}
+
+/// `struct bpf_fib_lookup` with MACs as aligned halves: copying byte arrays would become calls that loop over bytes.
+#[repr(C)]
+struct Fib {
+    family: u8,
+    protocol: u8,
+    source_port: u16,
+    destination_port: u16,
+    total_length: u16,
+    ifindex: u32,
+    flow_info: u32,
+    source: [u32; 4],
+    destination: [u32; 4],
+    table: u32,
+    source_mac: [u16; 3],
+    destination_mac: [u16; 3],
+}
+
+const _: () = assert!(size_of::<Fib>() == size_of::<bpf_fib_lookup>());
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn hash_key(&self) -> HashKey {
+        HashKey(maps::HASH_KEY_0.load(), maps::HASH_KEY_1.load())
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<&ServiceValue> {
+        // SAFETY: the agent replaces values whole, and the kernel frees a replaced one only after this run (RCU).
+        unsafe { maps::LB_SERVICES.get(key) }
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<Slot> {
+        let slot = maps::LB_SLOTS.get_ptr(index)?;
+        // SAFETY: the map hands out a pointer to a whole, aligned value; the volatile read takes the word once, while
+        // the agent may be storing a new one through shared memory.
+        Some(unsafe { core::ptr::read_volatile(slot) })
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u32) -> Option<&Backend> {
+        maps::LB_BACKENDS.get(index)
+    }
+
+    #[inline(always)]
+    fn has_reverse(&self) -> bool {
+        maps::LB_SETTINGS.get(0).is_some_and(|settings| settings.reverse_entries != 0)
+    }
+
+    #[inline(always)]
+    fn reverse(&self, key: &ReverseKey) -> Option<&ReverseValue> {
+        // SAFETY: as for services.
+        unsafe { maps::LB_REVERSE.get(key) }
+    }
+
+    #[inline(always)]
+    fn route(&self, question: &RouteQuestion) -> Route {
+        let mut fib = Fib {
+            family: if question.v4 { AF_INET } else { AF_INET6 },
+            protocol: question.protocol,
+            source_port: 0,
+            destination_port: 0,
+            total_length: question.length_bytes,
+            ifindex: question.ingress_ifindex,
+            flow_info: 0,
+            source: fib_address(question.v4, question.source),
+            destination: fib_address(question.v4, question.destination),
+            table: 0,
+            source_mac: [0; 3],
+            destination_mac: [0; 3],
+        };
+        // SAFETY: the context is the running program's, and `fib` has the layout and size of bpf_fib_lookup.
+        let code = unsafe { fib_lookup(self.ctx.cast(), (&raw mut fib).cast(), size_of::<Fib>() as i32, 0) };
+        match i64::from(code) {
+            answer::SUCCESS => Route::Found(NextHop { ethernet: ethernet(&fib), ifindex: fib.ifindex }),
+            answer::NO_NEIGHBOUR => Route::NoNeighbour,
+            answer::NOT_FORWARDED => Route::ToNode,
+            answer::FRAGMENTATION_NEEDED => Route::TooBig,
+            _ => Route::None,
+        }
+    }
+
+    #[inline(always)]
+    fn count_service(&self, index: u32, traffic: Traffic) {
+        let Some(counters) = maps::LB_SVC_COUNT.get_ptr_mut(index) else { return };
+        // SAFETY: this CPU's own value of a per-CPU array; XDP programs are not preempted by one another on a CPU.
+        unsafe {
+            (*counters).packets += 1;
+            (*counters).bytes += u64::from(traffic.bytes);
+            if traffic.opens {
+                (*counters).new_connections += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_backend(&self, index: u32, traffic: Traffic) {
+        let Some(counters) = maps::LB_BK_COUNT.get_ptr_mut(index) else { return };
+        // SAFETY: as for services.
+        unsafe {
+            (*counters).packets += 1;
+            (*counters).bytes += u64::from(traffic.bytes);
+            if traffic.opens {
+                (*counters).new_connections += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_reply(&self, service_index: u32, backend_index: u32, bytes: u32) {
+        if let Some(counters) = maps::LB_SVC_COUNT.get_ptr_mut(service_index) {
+            // SAFETY: as for services.
+            unsafe { (*counters).reply_bytes += u64::from(bytes) };
+        }
+        if let Some(counters) = maps::LB_BK_COUNT.get_ptr_mut(backend_index) {
+            // SAFETY: as for services.
+            unsafe { (*counters).reply_bytes += u64::from(bytes) };
+        }
+    }
+
+    #[inline(always)]
+    fn count_verdict(&self, number: u8) {
+        if let Some(packets) = maps::LB_VERDICTS.get_ptr_mut(u32::from(number)) {
+            // SAFETY: as for services.
+            unsafe { *packets += 1 };
+        }
+    }
+}
+
+/// An address as the FIB lookup takes it: IPv4 in the first word.
+#[inline(always)]
+fn fib_address(v4: bool, address: [u32; 4]) -> [u32; 4] {
+    let [_, _, _, last] = address;
+    if v4 { [last, 0, 0, 0] } else { address }
+}
+
+/// Destination and source MAC as they lie in a frame, on a little-endian machine.
+#[inline(always)]
+fn ethernet(fib: &Fib) -> [u32; 3] {
+    let [d0, d1, d2] = fib.destination_mac;
+    let [s0, s1, s2] = fib.source_mac;
+    let pair = |low: u16, high: u16| u32::from(low) | (u32::from(high) << 16);
+    [pair(d0, d1), pair(d2, s0), pair(s1, s2)]
+}
