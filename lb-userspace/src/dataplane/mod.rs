@@ -1,1 +1,87 @@
-//! dataplane
+//! The maps and the XDP program: the only user of aya.
+//!
+//! Role: says what is in the kernel ([`Observed`]), changes it ([`Op`]), reads counters; loads, attaches, adopts and
+//! removes the program. Imports lb-common only. Always holds: an operation is safe to repeat; what it promises to
+//! readers (the XDP program) holds after every single operation, so a crash between two leaves working maps.
+
+mod fake;
+pub mod kernel;
+mod op;
+
+pub use fake::FakeDataplane;
+pub use op::{Capacity, Observed, Op, Region};
+
+use lb_common::abi::{BackendCounters, ServiceCounters};
+use std::collections::BTreeMap;
+
+/// What went wrong with the maps.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// A map has no room.
+    #[error("the map {map} is full ({capacity} entries); raise node.limits and run `lbd remove` once")]
+    Full {
+        /// Its name.
+        map: &'static str,
+        /// Its size.
+        capacity: u32,
+    },
+    /// An index is beyond a map's end.
+    #[error("index {index} is beyond the end of the map {map}")]
+    OutOfRange {
+        /// The map's name.
+        map: &'static str,
+        /// The index.
+        index: u32,
+    },
+    /// The kernel refused.
+    #[error("the kernel refused to {action} the map {map}: {source}")]
+    Map {
+        /// What was tried.
+        action: &'static str,
+        /// The map's name.
+        map: &'static str,
+        /// Its answer.
+        source: aya::maps::MapError,
+    },
+    /// A system call failed.
+    #[error("{call} failed: {source}")]
+    System {
+        /// Which.
+        call: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What the agent asks of a dataplane.
+pub trait Dataplane {
+    /// Everything that is in the maps.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    fn observe(&self) -> Result<Observed, DataplaneError>;
+
+    /// Carries out one operation.
+    ///
+    /// # Errors
+    /// When a map is full or the kernel refuses; nothing of this operation is done then.
+    fn apply(&mut self, op: &Op) -> Result<(), DataplaneError>;
+
+    /// Counters of a frontend, summed over CPUs.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn service_counters(&self, index: u32) -> Result<ServiceCounters, DataplaneError>;
+
+    /// Counters of a backend, summed over CPUs.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn backend_counters(&self, index: u32) -> Result<BackendCounters, DataplaneError>;
+
+    /// Packets by verdict number, those that are not 0.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn verdicts(&self) -> Result<BTreeMap<u8, u64>, DataplaneError>;
+}

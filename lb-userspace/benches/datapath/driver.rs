@@ -1,0 +1,174 @@
+//! One case: maps with a service and its backends, the program under test, and the driver.
+
+use crate::cases::Case;
+use anyhow::Context as _;
+use aya::maps::ProgramArray;
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::abi::{
+    Backend, BackendFlags, BackendIdentity, ForwardMode, ServiceKey, ServiceValue, Slot, address, mapped,
+};
+use lb_common::maglev::{self, Member};
+use lb_common::pipeline::dsr_ipip;
+use lb_userspace::dataplane::kernel::{KernelConfig, KernelDataplane, LogLevel, remove};
+use lb_userspace::dataplane::{Capacity, Dataplane as _, Op};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static DRIVER: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-bench-driver.o"));
+
+/// Packets of one sample.
+const REPEAT: u32 = 400_000;
+/// Backends of the pool.
+const BACKENDS: u32 = 100;
+/// Slots of its table.
+const SLOTS: u32 = 65_537;
+/// Interface that BPF_PROG_TEST_RUN pretends to receive on: the loopback interface.
+const INGRESS: u32 = 1;
+/// Port of the service.
+const PORT: u16 = 80;
+
+/// A prepared case.
+pub struct Bench {
+    driver: Ebpf,
+    target: KernelDataplane,
+    targets: ProgramArray<aya::maps::MapData>,
+    bpffs: PathBuf,
+    frame: Vec<u8>,
+    expected: u32,
+}
+
+impl Bench {
+    /// Loads the programs and fills the maps.
+    pub fn new(case: &Case) -> anyhow::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let bpffs = PathBuf::from(format!("/sys/fs/bpf/lb-bench-{}-{number}", std::process::id()));
+        let capacity = Capacity { services: 64, backends: 1024, slots: 131_072 };
+        let config = KernelConfig { bpffs: bpffs.clone(), capacity, log_level: LogLevel::Off };
+        let mut target = KernelDataplane::open(&config)?;
+        for op in fill(case) {
+            target.apply(&op)?;
+        }
+        let vip: IpAddr = if case.v6 { "2001:db8::1".parse()? } else { "203.0.113.10".parse()? };
+        let frame = frame(case.v6);
+        let mut driver = EbpfLoader::new()
+            .override_global("FLOW_MASK", &(case.flows - 1), true)
+            .override_global("FRAME_BYTES", &u32::try_from(frame.len())?, true)
+            .override_global("IPV6", &u32::from(case.v6), true)
+            .override_global("VIP", &address(vip)[3], true)
+            .override_global("PORT", &u32::from(PORT.to_be()), true)
+            .load(DRIVER)?;
+        for name in ["bench_driver", "bench_floor"] {
+            program(&mut driver, name)?.load()?;
+        }
+        let targets = ProgramArray::try_from(driver.take_map("TARGET").context("the driver has no TARGET")?)?;
+        Ok(Self { driver, target, targets, bpffs, frame, expected: 3 })
+    }
+
+    /// ns per packet of the driver with a target that only transmits.
+    pub fn floor_ns(&mut self) -> anyhow::Result<f64> {
+        let floor = program(&mut self.driver, "bench_floor")?.fd()?.try_clone()?;
+        self.targets.set(0, &floor, 0)?;
+        self.run()
+    }
+
+    /// ns per packet of the driver with the datapath.
+    pub fn target_ns(&mut self) -> anyhow::Result<f64> {
+        let target = self.target.program()?.fd()?.try_clone()?;
+        self.targets.set(0, &target, 0)?;
+        self.run()
+    }
+
+    fn run(&mut self) -> anyhow::Result<f64> {
+        let frame = self.frame.clone();
+        let mut out = vec![0; frame.len() + 64];
+        let options = TestRunOptions {
+            data_in: Some(&frame),
+            data_out: Some(&mut out),
+            repeat: REPEAT,
+            ..TestRunOptions::default()
+        };
+        let result = program(&mut self.driver, "bench_driver")?.test_run(options)?;
+        anyhow::ensure!(
+            result.return_value == self.expected,
+            "the program under test answered {} instead of XDP_TX: it did not forward",
+            result.return_value
+        );
+        Ok(result.duration.as_secs_f64() * 1e9)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.bpffs) {
+            eprintln!("could not remove {}: {error}", self.bpffs.display());
+        }
+    }
+}
+
+fn program<'a>(driver: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+    Ok(driver.program_mut(name).context("a program is missing from the driver")?.try_into()?)
+}
+
+/// The maps: one service, its pool's table and backends.
+fn fill(case: &Case) -> Vec<Op> {
+    let members: Vec<Member> = (0..BACKENDS)
+        .map(|index| Member { identity: u64::from(index) + 1, index, weight: 100 })
+        .collect();
+    let slots = maglev::build(&members, SLOTS).into_iter().map(Slot::stable).collect();
+    let mut ops = vec![Op::WriteSlots { offset: 0, slots }];
+    for index in 0..BACKENDS {
+        let identity = BackendIdentity { identity: u64::from(index) + 1 };
+        ops.push(Op::PutBackend { index, identity, backend: backend(case, index) });
+    }
+    let vip: IpAddr = if case.v6 { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into() } else { [203, 0, 113, 10].into() };
+    ops.push(Op::PutService(
+        ServiceKey { address: address(vip), port: PORT.to_be(), protocol: 6, zero: 0 },
+        ServiceValue { slot_offset: 0, slot_count: SLOTS, index: 0, mode: case.number as u8, zero: [0; 3] },
+    ));
+    // A site with nat pools has reverse entries, so the question is asked of every packet that meets no service.
+    ops.push(Op::SetReverseEntries(BACKENDS));
+    ops
+}
+
+fn backend(case: &Case, index: u32) -> Backend {
+    let (server, node): (IpAddr, IpAddr) = if case.v6 {
+        let last = u16::try_from(index + 16).unwrap_or(u16::MAX);
+        ([0x2001, 0xdb8, 1, 0, 0, 0, 0, last].into(), [0x2001, 0xdb8, 1, 0, 0, 0, 0, 1].into())
+    } else {
+        let [_, _, _, last] = (index + 16).to_be_bytes();
+        ([10, 200, 0, last].into(), [10, 200, 0, 1].into())
+    };
+    let ([_, _, _, source], [_, _, _, destination]) = (address(node), address(server));
+    Backend {
+        ethernet: [0x0100_0002, 0x0002_0000 | index, 0x0200_0000],
+        ifindex: INGRESS,
+        address: if case.v6 { address(server) } else { mapped(destination) },
+        tunnel_source: address(node),
+        port: if case.number == ForwardMode::Nat { 8080_u16.to_be() } else { 0 },
+        flags: BackendFlags::VALID | BackendFlags::RESOLVED,
+        mtu_bytes: 1500,
+        outer_sum: if case.v6 { 0 } else { dsr_ipip::outer_sum(source, destination) },
+        zero: [0; 2],
+    }
+}
+
+/// A TCP segment without payload, padded as small frames are; the driver writes what varies.
+fn frame(v6: bool) -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    if v6 {
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+        frame.extend([0x20, 0x01, 0x0d, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        frame.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    } else {
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 60, 0, 0, 0x40, 0, 64, 6, 0x12, 0x34]);
+        frame.extend([10, 0, 0, 1, 203, 0, 113, 10]);
+    }
+    frame.extend([0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0x10, 0, 0x12, 0x34, 0, 0]);
+    if !v6 {
+        frame.extend([0; 20]);
+    }
+    frame
+}

@@ -1,0 +1,121 @@
+//! Attaching to interfaces, and adopting links that are pinned.
+
+use super::{KernelDataplane, KernelError, Pins};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramError, XdpMode, loaded_programs};
+use std::path::Path;
+
+/// How an interface got its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// A link was there, and its program was replaced in one step.
+    Adopted,
+    /// Attached in native mode.
+    Native,
+    /// Attached in generic mode.
+    Generic,
+}
+
+impl KernelDataplane {
+    /// Attaches to `interface`, or takes over the link that an earlier agent pinned there.
+    ///
+    /// `native` and `generic` say which modes may be tried, in that order.
+    ///
+    /// # Errors
+    /// When another program is there, the interface is missing, or no mode that may be tried works.
+    pub fn attach(&mut self, interface: &str, native: bool, generic: bool) -> Result<Attached, KernelError> {
+        let path = self.pins.link(interface);
+        if path.exists() {
+            if self.adopt(interface, &path)? {
+                return Ok(Attached::Adopted);
+            }
+            // The interface that the link was made for is gone; one of the same name may have come.
+            Pins::remove(&path)?;
+        }
+        if native {
+            match self.attach_new(interface, &path, XdpMode::Driver) {
+                Ok(()) => return Ok(Attached::Native),
+                Err(KernelError::NoNativeMode { .. }) if generic => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.attach_new(interface, &path, XdpMode::Skb)?;
+        Ok(Attached::Generic)
+    }
+
+    /// Replaces the program of a pinned link; false when its interface is gone.
+    fn adopt(&mut self, interface: &str, path: &Path) -> Result<bool, KernelError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| KernelError::Attach {
+            interface: interface.to_owned(),
+            source,
+        };
+        let pinned = PinnedLink::from_pin(path).map_err(|error| failed(error.into()))?;
+        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
+        match self.program()?.attach_to_link(link) {
+            Ok(_) => Ok(true),
+            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    fn attach_new(&mut self, interface: &str, path: &Path, mode: XdpMode) -> Result<(), KernelError> {
+        let program = self.program()?;
+        let link = program.attach(interface, mode).map_err(|error| attach_error(interface, mode, error))?;
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| KernelError::Attach {
+            interface: interface.to_owned(),
+            source,
+        };
+        let link = program.take_link(link).map_err(|error| failed(error.into()))?;
+        let link = FdLink::try_from(link).map_err(|error| failed(error.into()))?;
+        let pinned = link.pin(path).map_err(|error| failed(error.into()))?;
+        // From here on the pin keeps the program attached; our descriptor is not needed.
+        drop(pinned);
+        Ok(())
+    }
+
+    /// Takes the program off an interface; whether it was there.
+    ///
+    /// # Errors
+    /// When the pin cannot be removed.
+    pub fn detach(&mut self, interface: &str) -> Result<bool, KernelError> {
+        Pins::remove(&self.pins.link(interface))
+    }
+
+    /// Interfaces with a pinned link.
+    ///
+    /// # Errors
+    /// When the pin directory cannot be read.
+    pub fn linked_interfaces(&self) -> Result<Vec<String>, KernelError> {
+        self.pins.linked_interfaces()
+    }
+
+    /// The kernel's id of the program.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn program_id(&mut self) -> Result<u32, KernelError> {
+        let info = self.program()?.info().map_err(|source| KernelError::Program { source: Box::new(source) })?;
+        Ok(info.id())
+    }
+}
+
+fn attach_error(interface: &str, mode: XdpMode, error: ProgramError) -> KernelError {
+    let interface = interface.to_owned();
+    let code = match &error {
+        ProgramError::UnknownInterface { .. } => return KernelError::NoInterface { interface },
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    match code {
+        Some(libc::EBUSY | libc::EEXIST) => KernelError::Foreign { interface },
+        Some(libc::EOPNOTSUPP) if mode == XdpMode::Driver => KernelError::NoNativeMode { interface },
+        _ => KernelError::Attach { interface, source: Box::new(error) },
+    }
+}
+
+/// Name of a loaded program, for messages about programs that are not ours.
+pub fn program_name(id: u32) -> Option<String> {
+    let info = loaded_programs().filter_map(Result::ok).find(|info| info.id() == id)?;
+    info.name_as_str().map(str::to_owned)
+}

@@ -1,0 +1,268 @@
+//! The maps, typed, and the operations on them.
+
+use super::super::{Capacity, Dataplane, DataplaneError, Observed, Op, Region};
+use super::mmap::MappedArray;
+use super::{KernelDataplane, KernelError};
+use aya::Ebpf;
+use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use bytemuck::Zeroable;
+use lb_common::abi::{
+    Backend, BackendCounters, BackendFlags, BackendIdentity, ReverseKey, ReverseValue, ServiceCounters, ServiceKey,
+    ServiceValue, Settings, Slot, VERDICT_NUMBERS, names,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Entries of the return path for each backend: in how many frontends with ports of their own one can be.
+pub(super) const REVERSE_PER_BACKEND: u32 = 2;
+
+/// Wait where the kernel has no `membarrier`: far longer than a packet takes through the program.
+const READERS_WAIT: Duration = Duration::from_millis(100);
+
+/// A type of the map ABI, as aya wants it.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(super) struct Raw<T>(pub T);
+
+// SAFETY: a transparent wrapper of a type that bytemuck holds for plain old data.
+unsafe impl<T: bytemuck::Pod> aya::Pod for Raw<T> {}
+
+/// All maps.
+pub(super) struct Maps {
+    capacity: Capacity,
+    services: HashMap<MapData, Raw<ServiceKey>, Raw<ServiceValue>>,
+    reverse: HashMap<MapData, Raw<ReverseKey>, Raw<ReverseValue>>,
+    slots: MappedArray<Slot>,
+    backends: MappedArray<Backend>,
+    identities: MappedArray<BackendIdentity>,
+    service_counters: PerCpuArray<MapData, Raw<ServiceCounters>>,
+    backend_counters: PerCpuArray<MapData, Raw<BackendCounters>>,
+    verdicts: PerCpuArray<MapData, u64>,
+    devices: DevMapHash<MapData>,
+    settings: Array<MapData, Raw<Settings>>,
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError> {
+    let map = ebpf.take_map(name).ok_or(KernelError::Incomplete(name))?;
+    T::try_from(map).map_err(|source| DataplaneError::Map { action: "use", map: name, source }.into())
+}
+
+fn take_mapped<T: bytemuck::Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    entries: u32,
+) -> Result<MappedArray<T>, KernelError> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data)) => Ok(MappedArray::new(std::os::fd::AsFd::as_fd(data.fd()), entries, name)?),
+        _ => Err(KernelError::Incomplete(name)),
+    }
+}
+
+fn refused(action: &'static str, map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
+    move |source| DataplaneError::Map { action, map, source }
+}
+
+/// The error of an insertion: a hash map without room answers E2BIG.
+fn insertion(map: &'static str, capacity: u32) -> impl FnOnce(MapError) -> DataplaneError {
+    move |source| match &source {
+        MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {
+            DataplaneError::Full { map, capacity }
+        }
+        _ => DataplaneError::Map { action: "write to", map, source },
+    }
+}
+
+/// Deleting what is not there is no error.
+fn deletion(map: &'static str, result: Result<(), MapError>) -> Result<(), DataplaneError> {
+    match result {
+        Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(source) => Err(DataplaneError::Map { action: "delete from", map, source }),
+    }
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf, capacity: Capacity) -> Result<Self, KernelError> {
+        Ok(Self {
+            capacity,
+            services: take(ebpf, names::SERVICES)?,
+            reverse: take(ebpf, names::REVERSE)?,
+            slots: take_mapped(ebpf, names::SLOTS, capacity.slots)?,
+            backends: take_mapped(ebpf, names::BACKENDS, capacity.backends)?,
+            identities: take_mapped(ebpf, names::IDENTITIES, capacity.backends)?,
+            service_counters: take(ebpf, names::SERVICE_COUNTERS)?,
+            backend_counters: take(ebpf, names::BACKEND_COUNTERS)?,
+            verdicts: take(ebpf, names::VERDICTS)?,
+            devices: take(ebpf, names::DEVICES)?,
+            settings: take(ebpf, names::SETTINGS)?,
+        })
+    }
+
+    pub(super) fn write_settings(&mut self, settings: &Settings) -> Result<(), DataplaneError> {
+        self.settings.set(0, Raw(*settings), 0).map_err(refused("write to", names::SETTINGS))
+    }
+
+    fn read_settings(&self) -> Result<Settings, DataplaneError> {
+        let Raw(settings) = self.settings.get(&0, 0).map_err(refused("read", names::SETTINGS))?;
+        Ok(settings)
+    }
+
+    /// Replaces a backend. While its words change, the entry says that it is not resolved, so that a packet takes
+    /// the kernel's FIB instead of a mixture of two next hops.
+    fn put_backend(&self, index: u32, identity: BackendIdentity, backend: &Backend) -> Result<(), DataplaneError> {
+        let mut between = self.backends.read(index)?;
+        if between.flags & BackendFlags::VALID != 0 && between != *backend {
+            between.flags &= !BackendFlags::RESOLVED;
+            self.backends.write(index, &between)?;
+        }
+        let unresolved = Backend { flags: backend.flags & !BackendFlags::RESOLVED, ..*backend };
+        self.backends.write(index, &unresolved)?;
+        self.identities.write(index, &identity)?;
+        self.backends.write(index, backend)
+    }
+}
+
+/// Waits until every program run that began before has ended: MEMBARRIER_CMD_GLOBAL is a `synchronize_rcu`.
+fn wait_for_readers() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: the call takes two plain numbers and touches no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0) };
+    if result != 0 {
+        std::thread::sleep(READERS_WAIT);
+    }
+}
+
+impl Dataplane for KernelDataplane {
+    fn observe(&self) -> Result<Observed, DataplaneError> {
+        let maps = &self.maps;
+        let mut services = BTreeMap::new();
+        for entry in maps.services.iter() {
+            let (Raw(key), Raw(value)) = entry.map_err(refused("read", names::SERVICES))?;
+            services.insert(key, value);
+        }
+        let mut reverse = BTreeMap::new();
+        for entry in maps.reverse.iter() {
+            let (Raw(key), Raw(value)) = entry.map_err(refused("read", names::REVERSE))?;
+            reverse.insert(key, value);
+        }
+        let mut backends = BTreeMap::new();
+        for index in 0..maps.identities.entries() {
+            let identity = maps.identities.read(index)?;
+            if identity.identity != 0 {
+                backends.insert(index, (identity, maps.backends.read(index)?));
+            }
+        }
+        let mut tables = BTreeMap::new();
+        for value in services.values().filter(|value| value.slot_count > 0) {
+            let region = Region { offset: value.slot_offset, count: value.slot_count };
+            if let std::collections::btree_map::Entry::Vacant(entry) = tables.entry(region) {
+                let slots = (0..region.count).map(|at| maps.slots.read(region.offset.saturating_add(at)));
+                entry.insert(slots.collect::<Result<Vec<Slot>, _>>()?);
+            }
+        }
+        let devices: Result<_, MapError> = maps.devices.keys().collect();
+        Ok(Observed {
+            capacity: maps.capacity,
+            settings: maps.read_settings()?,
+            services,
+            reverse,
+            backends,
+            tables,
+            devices: devices.map_err(refused("read", names::DEVICES))?,
+        })
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
+        let maps = &mut self.maps;
+        let Capacity { services, backends, .. } = maps.capacity;
+        match op {
+            Op::PutDevice(ifindex) => maps
+                .devices
+                .insert(*ifindex, *ifindex, None, 0)
+                .map_err(|source| DataplaneError::Map { action: "write to", map: names::DEVICES, source: map_error(source) }),
+            Op::PutBackend { index, identity, backend } => maps.put_backend(*index, *identity, backend),
+            Op::ResetBackendCounters(index) => reset(&mut maps.backend_counters, *index, names::BACKEND_COUNTERS),
+            Op::ResetServiceCounters(index) => reset(&mut maps.service_counters, *index, names::SERVICE_COUNTERS),
+            Op::WriteSlots { offset, slots } => {
+                for (at, slot) in (*offset..).zip(slots) {
+                    maps.slots.write(at, slot)?;
+                }
+                Ok(())
+            }
+            Op::PutReverse(key, value) => maps
+                .reverse
+                .insert(Raw(*key), Raw(*value), 0)
+                .map_err(insertion(names::REVERSE, backends.saturating_mul(REVERSE_PER_BACKEND))),
+            Op::DeleteReverse(key) => deletion(names::REVERSE, maps.reverse.remove(&Raw(*key))),
+            Op::SetReverseEntries(entries) => {
+                let settings = Settings { reverse_entries: *entries, ..maps.read_settings()? };
+                maps.write_settings(&settings)
+            }
+            Op::PutService(key, value) => {
+                maps.services.insert(Raw(*key), Raw(*value), 0).map_err(insertion(names::SERVICES, services))
+            }
+            Op::DeleteService(key) => deletion(names::SERVICES, maps.services.remove(&Raw(*key))),
+            Op::WaitForReaders => {
+                wait_for_readers();
+                Ok(())
+            }
+            Op::ClearBackend(index) => {
+                maps.identities.write(*index, &BackendIdentity::default())?;
+                maps.backends.write(*index, &Backend::zeroed())
+            }
+        }
+    }
+
+    fn service_counters(&self, index: u32) -> Result<ServiceCounters, DataplaneError> {
+        let map = names::SERVICE_COUNTERS;
+        let values = self.maps.service_counters.get(&index, 0).map_err(refused("read", map))?;
+        Ok(values.iter().fold(ServiceCounters::default(), |sum, Raw(value)| ServiceCounters {
+            packets: sum.packets + value.packets,
+            bytes: sum.bytes + value.bytes,
+            new_connections: sum.new_connections + value.new_connections,
+            reply_bytes: sum.reply_bytes + value.reply_bytes,
+        }))
+    }
+
+    fn backend_counters(&self, index: u32) -> Result<BackendCounters, DataplaneError> {
+        let map = names::BACKEND_COUNTERS;
+        let values = self.maps.backend_counters.get(&index, 0).map_err(refused("read", map))?;
+        Ok(values.iter().fold(BackendCounters::default(), |sum, Raw(value)| BackendCounters {
+            packets: sum.packets + value.packets,
+            bytes: sum.bytes + value.bytes,
+            new_connections: sum.new_connections + value.new_connections,
+            reply_bytes: sum.reply_bytes + value.reply_bytes,
+        }))
+    }
+
+    fn verdicts(&self) -> Result<BTreeMap<u8, u64>, DataplaneError> {
+        let mut verdicts = BTreeMap::new();
+        for number in 0..VERDICT_NUMBERS {
+            let values = self.maps.verdicts.get(&number, 0).map_err(refused("read", names::VERDICTS))?;
+            let packets: u64 = values.iter().sum();
+            if let (Ok(number), true) = (u8::try_from(number), packets > 0) {
+                verdicts.insert(number, packets);
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+fn map_error(error: aya::maps::xdp::XdpMapError) -> MapError {
+    match error {
+        aya::maps::xdp::XdpMapError::MapError(error) => error,
+        aya::maps::xdp::XdpMapError::ChainedProgramNotSupported => MapError::KeyNotFound,
+    }
+}
+
+fn reset<T: bytemuck::Pod>(
+    map: &mut PerCpuArray<MapData, Raw<T>>,
+    index: u32,
+    name: &'static str,
+) -> Result<(), DataplaneError> {
+    let cpus = aya::util::nr_cpus()
+        .map_err(|(call, source)| DataplaneError::System { call, source })?;
+    let zeros = PerCpuValues::try_from(vec![Raw(T::zeroed()); cpus])
+        .map_err(|source| DataplaneError::System { call: "counting CPUs", source })?;
+    map.set(index, zeros, 0).map_err(refused("write to", name))
+}

@@ -1,0 +1,279 @@
+//! The dataplane in the kernel: loads the XDP program, or adopts what an earlier agent pinned.
+//!
+//! Always holds: maps and links stay pinned when the agent ends, however it ends; a program is replaced through its
+//! link in one step, so that packets always meet one program or the other.
+
+mod attach;
+mod maps;
+mod mmap;
+mod pins;
+
+pub use attach::{Attached, program_name};
+pub use pins::Pins;
+
+use super::{Capacity, DataplaneError};
+use aya::maps::{Array, MapData, MapInfo};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use lb_common::abi::{ABI_VERSION, Settings, names};
+use maps::{Maps, Raw};
+use std::path::{Path, PathBuf};
+
+/// The object that the build made of lb-ebpf.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-datapath.o"));
+
+/// Level of the datapath's log, by aya-log's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LogLevel {
+    /// Nothing; the verifier removes the code.
+    Off = 0,
+    /// Drops.
+    Warn = 2,
+    /// And forwarded packets.
+    Info = 3,
+    /// And passed ones.
+    Debug = 4,
+}
+
+/// What the dataplane is made from.
+#[derive(Clone, Debug)]
+pub struct KernelConfig {
+    /// Directory on a bpffs (`node.bpffs`).
+    pub bpffs: PathBuf,
+    /// Sizes of the maps.
+    pub capacity: Capacity,
+    /// The datapath's log.
+    pub log_level: LogLevel,
+}
+
+/// What went wrong with the program, its links or its pins.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// bpffs could not be mounted.
+    #[error("cannot mount a bpffs on {path}: {source}; lbd needs root and a kernel with CONFIG_BPF_SYSCALL")]
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A pin could not be made or removed.
+    #[error("cannot use the pin directory {path}: {source}")]
+    Pins {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Pinned maps are of another size.
+    #[error(
+        "the pinned map {map} has {found} entries and node.limits asks for {wanted}; sizes are fixed when maps are \
+         made: put the old number back, or run `lbd remove` (which stops forwarding) and start again"
+    )]
+    Resized {
+        /// The map's name.
+        map: &'static str,
+        /// Its size.
+        found: u32,
+        /// The size configured.
+        wanted: u32,
+    },
+    /// The pinned settings are of another ABI.
+    #[error("the maps under {path} are of ABI {found}, this lbd speaks {ABI_VERSION}; remove them with the lbd that made them")]
+    Abi {
+        /// The pin directory's settings map.
+        path: PathBuf,
+        /// The ABI found.
+        found: u32,
+    },
+    /// The object could not be loaded.
+    #[error("cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN) and Linux 5.8 or newer")]
+    Load {
+        /// Why.
+        source: Box<aya::EbpfError>,
+    },
+    /// The verifier, or the kernel's configuration, refused the program.
+    #[error("the kernel refused the XDP program: {source}")]
+    Program {
+        /// Why.
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// The object lacks something: a build fault.
+    #[error("the datapath's object has no {0}: rebuild with `cargo xtask build`")]
+    Incomplete(&'static str),
+    /// Native mode was asked for, and the driver has none.
+    #[error("the driver of {interface} has no native XDP; set node.xdp_mode = \"auto\" or \"generic\"")]
+    NoNativeMode {
+        /// The interface.
+        interface: String,
+    },
+    /// Another XDP program is there.
+    #[error(
+        "{interface} already has an XDP program of another owner; see it with `bpftool net show dev {interface}`, \
+         take it away with its own tool or `ip link set dev {interface} xdp off`"
+    )]
+    Foreign {
+        /// The interface.
+        interface: String,
+    },
+    /// The interface does not exist.
+    #[error("there is no interface {interface}")]
+    NoInterface {
+        /// The interface.
+        interface: String,
+    },
+    /// Attaching failed.
+    #[error("cannot attach to {interface}: {source}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A map could not be used.
+    #[error(transparent)]
+    Maps(#[from] DataplaneError),
+    /// No random numbers for the hash key.
+    #[error("the kernel gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// The program and its maps.
+pub struct KernelDataplane {
+    ebpf: Ebpf,
+    maps: Maps,
+    pins: Pins,
+    /// Where a bpffs had to be mounted.
+    pub mounted: Option<PathBuf>,
+    /// Whether the maps were there already.
+    pub adopted: bool,
+}
+
+impl KernelDataplane {
+    /// Loads the program over pinned maps: those of an earlier agent, or new ones.
+    ///
+    /// # Errors
+    /// See [`KernelError`]; what was pinned before stays as it was.
+    pub fn open(config: &KernelConfig) -> Result<Self, KernelError> {
+        let pins = Pins::new(&config.bpffs);
+        let mounted = pins.prepare()?;
+        let former = pinned_settings(&pins)?;
+        check_sizes(&pins, config.capacity)?;
+        let settings = match former {
+            Some(settings) => settings,
+            None => new_settings()?,
+        };
+        let mut ebpf = load(&pins, config, &settings)?;
+        let program: &mut Xdp = program(&mut ebpf)?;
+        program.load().map_err(|source| KernelError::Program { source: Box::new(source) })?;
+        let mut maps = Maps::take(&mut ebpf, config.capacity)?;
+        if former.is_none() {
+            maps.write_settings(&settings)?;
+        }
+        Ok(Self { ebpf, maps, pins, mounted, adopted: former.is_some() })
+    }
+
+    /// The loaded program, for attaching and for test runs.
+    ///
+    /// # Errors
+    /// [`KernelError::Incomplete`], which a sound build excludes.
+    pub fn program(&mut self) -> Result<&mut Xdp, KernelError> {
+        program(&mut self.ebpf)
+    }
+
+    /// The object, for the log reader.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
+    let program = ebpf.program_mut(names::PROGRAM).ok_or(KernelError::Incomplete(names::PROGRAM))?;
+    program.try_into().map_err(|_| KernelError::Incomplete(names::PROGRAM))
+}
+
+fn load(pins: &Pins, config: &KernelConfig, settings: &Settings) -> Result<Ebpf, KernelError> {
+    let [key_0, key_1] = settings.hash_key;
+    let level = config.log_level as u8;
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(names::HASH_KEY_0, &key_0, true)
+        .override_global(names::HASH_KEY_1, &key_1, true)
+        .override_global(aya_log::LEVEL, &level, false);
+    for name in names::PINNED {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    for (name, entries) in sizes(config.capacity) {
+        loader.map_max_entries(name, entries);
+    }
+    loader.load(OBJECT).map_err(|source| KernelError::Load { source: Box::new(source) })
+}
+
+/// Sizes that the configuration sets. The return path has an entry for each frontend and backend of a nat pool.
+fn sizes(capacity: Capacity) -> [(&'static str, u32); 7] {
+    let Capacity { services, backends, slots } = capacity;
+    [
+        (names::SERVICES, services),
+        (names::SLOTS, slots),
+        (names::BACKENDS, backends),
+        (names::IDENTITIES, backends),
+        (names::REVERSE, backends.saturating_mul(maps::REVERSE_PER_BACKEND)),
+        (names::SERVICE_COUNTERS, services),
+        (names::BACKEND_COUNTERS, backends),
+    ]
+}
+
+/// The settings of an earlier agent.
+fn pinned_settings(pins: &Pins) -> Result<Option<Settings>, KernelError> {
+    let path = pins.map(names::SETTINGS);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let failed = |source| DataplaneError::Map { action: "open", map: names::SETTINGS, source };
+    let map = aya::maps::Map::Array(MapData::from_pin(&path).map_err(failed)?);
+    let array: Array<MapData, Raw<Settings>> = map.try_into().map_err(failed)?;
+    let Raw(settings) = array.get(&0, 0).map_err(failed)?;
+    match settings.abi_version {
+        // Pinned and never written: the agent before died in between.
+        0 => Ok(None),
+        ABI_VERSION => Ok(Some(settings)),
+        found => Err(KernelError::Abi { path, found }),
+    }
+}
+
+fn check_sizes(pins: &Pins, capacity: Capacity) -> Result<(), KernelError> {
+    for (map, wanted) in sizes(capacity) {
+        let path = pins.map(map);
+        if path.exists() {
+            let info = MapInfo::from_pin(&path)
+                .map_err(|source| DataplaneError::Map { action: "inspect", map, source })?;
+            if info.max_entries() != wanted {
+                return Err(KernelError::Resized { map, found: info.max_entries(), wanted });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn new_settings() -> Result<Settings, KernelError> {
+    let key = || getrandom::u64().map_err(KernelError::Random);
+    Ok(Settings { hash_key: [key()?, key()?], abi_version: ABI_VERSION, reverse_entries: 0 })
+}
+
+/// Takes links and maps of an earlier agent away: the node stops forwarding. Returns the interfaces freed.
+///
+/// # Errors
+/// When a pin cannot be removed.
+pub fn remove(bpffs: &Path) -> Result<Vec<String>, KernelError> {
+    let pins = Pins::new(bpffs);
+    let interfaces = pins.linked_interfaces()?;
+    for interface in &interfaces {
+        Pins::remove(&pins.link(interface))?;
+    }
+    for name in names::PINNED {
+        Pins::remove(&pins.map(name))?;
+    }
+    pins.remove_directory();
+    Ok(interfaces)
+}
