@@ -351,8 +351,8 @@ async fn a_full_event_queue_loses_no_transition() {
     let count = u32::try_from(MAX_QUEUED_EVENTS).unwrap() * 3;
     let world = new_world();
     let (mut runner, mut events) = runner_in(&world, MAX_PROBES);
-    runner.update(targets(count, &Arc::new(tcp(ms(100), ms(50))), Health::Unknown));
-    tokio::time::sleep(ms(10_000)).await;
+    runner.update(targets(count, &Arc::new(tcp(ms(1_000), ms(50))), Health::Unknown));
+    tokio::time::sleep(ms(3_000)).await;
     let load = runner.load();
     assert_eq!((load.queued_events, load.max_queued_events), (MAX_QUEUED_EVENTS, MAX_QUEUED_EVENTS));
     let mut seen = BTreeSet::new();
