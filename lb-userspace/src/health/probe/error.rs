@@ -1,0 +1,194 @@
+//! What can go wrong with a probe, in words that say what and where.
+//!
+//! Always holds: every error names the address that was asked; an error of the node itself is never blamed on
+//! the target ([`ProbeError::is_inconclusive`]).
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a probe was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waiting for the TCP handshake.
+    Connect,
+    /// Waiting for the answer to the request.
+    Answer,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Connect => "TCP connection",
+            Self::Answer => "answer to the request",
+        })
+    }
+}
+
+/// Why a probe did not get a good answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// The target's host answered with a reset: no process listens on that port.
+    #[error("{address} refused the connection (does the server run and listen on that port?)")]
+    Refused {
+        /// Who was asked.
+        address: SocketAddr,
+    },
+    /// Nothing came within the check's timeout.
+    #[error("{address}: no {stage} within {timeout:?}")]
+    TimedOut {
+        /// Who was asked.
+        address: SocketAddr,
+        /// What was waited for.
+        stage: Stage,
+        /// The check's timeout.
+        timeout: Duration,
+    },
+    /// The target ended the connection before it had answered.
+    #[error("{address} closed the connection before a whole answer ({how})")]
+    Closed {
+        /// Who was asked.
+        address: SocketAddr,
+        /// With a reset or in order.
+        how: Close,
+    },
+    /// The network, a firewall or the node's own routing says that there is no way.
+    #[error("{address} cannot be reached from this node: {detail} (check routes, addresses and firewalls)")]
+    Unreachable {
+        /// Who was asked.
+        address: SocketAddr,
+        /// The kernel's words.
+        detail: String,
+    },
+    /// An HTTP answer with a status that the check does not accept.
+    #[error("{address} answered with status {status}; the check accepts {accepted}")]
+    Status {
+        /// Who was asked.
+        address: SocketAddr,
+        /// The status of the answer.
+        status: u16,
+        /// The check's `expect_status`, as text.
+        accepted: String,
+    },
+    /// The answer is not of the check's protocol.
+    #[error("{address} gave a malformed answer: {detail} (does another protocol, such as TLS, run there?)")]
+    Malformed {
+        /// Who was asked.
+        address: SocketAddr,
+        /// The parser's words.
+        detail: String,
+    },
+    /// The head of the answer is larger than a probe reads.
+    #[error(
+        "{address} gave an answer with a head over the limit of {limit_bytes} bytes or {limit_headers} headers"
+    )]
+    TooLarge {
+        /// Who was asked.
+        address: SocketAddr,
+        /// Most bytes of status line and headers together.
+        limit_bytes: usize,
+        /// Most headers.
+        limit_headers: usize,
+    },
+    /// The node has no file descriptor left. Says nothing about the target.
+    #[error("{address} was not asked: too many open files on this node (raise LimitNOFILE of lbd): {detail}")]
+    TooManyOpenFiles {
+        /// Who was to be asked.
+        address: SocketAddr,
+        /// The kernel's words: of the process (EMFILE) or of the whole system (ENFILE).
+        detail: String,
+    },
+    /// The node has no memory for a socket. Says nothing about the target.
+    #[error("{address} was not asked: this node is out of memory for sockets: {detail}")]
+    OutOfMemory {
+        /// Who was to be asked.
+        address: SocketAddr,
+        /// The kernel's words.
+        detail: String,
+    },
+    /// The check's request is not valid HTTP. Says nothing about the target.
+    #[error(
+        "{address} was not asked: the check's request is not valid: {detail} (correct its path, method or host)"
+    )]
+    Request {
+        /// Who was to be asked.
+        address: SocketAddr,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Any other error of the connection.
+    #[error("{address}: no {stage}: {detail}")]
+    Io {
+        /// Who was asked.
+        address: SocketAddr,
+        /// What was waited for.
+        stage: Stage,
+        /// The kernel's words.
+        detail: String,
+    },
+}
+
+/// How a target ended a connection too early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// With a TCP reset.
+    Reset,
+    /// With a FIN.
+    InOrder,
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Reset => "reset",
+            Self::InOrder => "end of stream",
+        })
+    }
+}
+
+impl ProbeError {
+    /// Whether the node could not ask, so that the target is neither good nor bad.
+    ///
+    /// Without this a node that runs out of file descriptors would take every backend out of service at once.
+    pub fn is_inconclusive(&self) -> bool {
+        match self {
+            Self::TooManyOpenFiles { .. } | Self::OutOfMemory { .. } | Self::Request { .. } => true,
+            Self::Refused { .. }
+            | Self::TimedOut { .. }
+            | Self::Closed { .. }
+            | Self::Unreachable { .. }
+            | Self::Status { .. }
+            | Self::Malformed { .. }
+            | Self::TooLarge { .. }
+            | Self::Io { .. } => false,
+        }
+    }
+
+    /// Names an error of the socket calls. `timeout` is that of the check, for the kernel's own time-outs.
+    pub(super) fn from_io(address: SocketAddr, stage: Stage, timeout: Duration, error: &io::Error) -> Self {
+        let detail = error.to_string();
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => return Self::TooManyOpenFiles { address, detail },
+            Some(libc::ENOBUFS | libc::ENOMEM) => return Self::OutOfMemory { address, detail },
+            // EADDRNOTAVAIL: no source address of that family, in practice. EAFNOSUPPORT: IPv6 is off.
+            // EPERM, EACCES: the node's own firewall, or a route that prohibits.
+            Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPERM | libc::EACCES) => {
+                return Self::Unreachable { address, detail };
+            }
+            _ => {}
+        }
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused { address },
+            io::ErrorKind::TimedOut => Self::TimedOut { address, stage, timeout },
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+                Self::Closed { address, how: Close::Reset }
+            }
+            io::ErrorKind::UnexpectedEof => Self::Closed { address, how: Close::InOrder },
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown => Self::Unreachable { address, detail },
+            _ => Self::Io { address, stage, detail },
+        }
+    }
+}
