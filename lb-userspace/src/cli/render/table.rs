@@ -129,9 +129,9 @@ fn cell(field: Field) -> Cell {
     let cell = Cell::new_owned(field.text);
     match field.tone {
         Tone::Neutral => cell,
-        Tone::Good => cell.fg(Color::Green),
-        Tone::Warning => cell.fg(Color::Yellow),
-        Tone::Bad => cell.fg(Color::Red),
+        Tone::Good => cell.fg(Color::DarkGreen),
+        Tone::Warning => cell.fg(Color::DarkYellow),
+        Tone::Bad => cell.fg(Color::DarkRed),
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn colours_appear_only_where_they_are_wanted() {
         let coloured = render(Look { colour: true, width: None }, COLUMNS, [row("a", 1, "no")]);
-        assert!(coloured.contains("\u{1b}[38;5;9m"), "{coloured:?}");
+        assert!(coloured.contains("\u{1b}[38;5;1m"), "{coloured:?}");
         assert!(!render(Look::default(), COLUMNS, [row("a", 1, "no")]).contains('\u{1b}'));
     }
 
