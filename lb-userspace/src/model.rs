@@ -227,10 +227,9 @@ impl Service {
     /// Every frontend of the service: each VIP with each port.
     pub fn frontends(&self) -> impl Iterator<Item = Frontend> + '_ {
         self.vips.iter().flat_map(move |vip| {
-            self.ports.iter().map(move |port| Frontend {
-                address: SocketAddr::new(*vip, *port),
-                protocol: self.protocol,
-            })
+            self.ports
+                .iter()
+                .map(move |port| Frontend { address: SocketAddr::new(*vip, *port), protocol: self.protocol })
         })
     }
 }

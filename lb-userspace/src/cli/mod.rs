@@ -1,1 +1,56 @@
-//! cli
+//! `lbctl`, the operator's command.
+//!
+//! Role: grammar, output and exit codes; everything else is asked of the agent. Imports `api` only.
+//! Always holds: results go to stdout and everything else to stderr; with `-o json` both are JSON of the API's
+//! types; text that came from outside never reaches a terminal with its control characters.
+
+pub mod args;
+pub mod execute;
+pub mod exit;
+mod render;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::Cli;
+use self::exit::{CliError, Exit};
+pub use self::render::look::Look;
+use crate::api::client::Client;
+
+/// Runs `lbctl` with the arguments of this process.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return exit::report_usage(&error, exit::wants_json(&arguments)).into(),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&CliError::Runtime(error), cli.output).into(),
+    };
+    runtime.block_on(run(&cli)).into()
+}
+
+async fn run(cli: &Cli) -> Exit {
+    let client = Client::new(&cli.socket);
+    let result = execute::execute(&client, &cli.command, cli.output, Look::of_stdout()).await;
+    match result.and_then(|done| print(&done.stdout).map(|()| done.warnings)) {
+        Ok(warnings) => {
+            exit::report_warnings(&warnings, cli.output);
+            Exit::Done
+        }
+        Err(error) => exit::report(&error, cli.output),
+    }
+}
+
+/// Writes to stdout. A reader that has seen enough (`lbctl … | head`) is no error.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,59 @@
+//! What the server asks of the agent.
+//!
+//! Role: the seam between HTTP and everything else; the agent implements it, tests implement it in memory.
+//! Imports the types of this room only.
+//! Always holds: the server calls each method in a task of its own. A read that takes too long is dropped; an edit
+//! is never dropped half way, whatever becomes of the client. Edits may be called at the same time: the
+//! implementation puts them in order.
+
+use std::future::Future;
+
+use super::edit::{AddBackend, BackendId, EditResult};
+use super::error::ApiError;
+use super::types::{AdminState, BackendInfo, Event, ServiceInfo, Status};
+
+/// The agent, as the control API sees it.
+pub trait Control: Send + Sync + 'static {
+    /// The agent and its datapath at a glance.
+    fn status(&self) -> impl Future<Output = Result<Status, ApiError>> + Send;
+
+    /// Every service, in the order to show.
+    fn services(&self) -> impl Future<Output = Result<Vec<ServiceInfo>, ApiError>> + Send;
+
+    /// The backends of one pool, or of all. An unknown pool is [`super::error::ErrorCode::NotFound`].
+    fn backends(
+        &self,
+        pool: Option<String>,
+    ) -> impl Future<Output = Result<Vec<BackendInfo>, ApiError>> + Send;
+
+    /// The last `limit` events (1 to [`super::MAX_EVENTS`]), the oldest first.
+    fn events(&self, limit: u32) -> impl Future<Output = Result<Vec<Event>, ApiError>> + Send;
+
+    /// Adds a backend to `pool`. A name or address that is taken is [`super::error::ErrorCode::Conflict`].
+    fn add_backend(
+        &self,
+        pool: String,
+        backend: AddBackend,
+    ) -> impl Future<Output = Result<EditResult, ApiError>> + Send;
+
+    /// Removes a backend.
+    fn remove_backend(&self, backend: BackendId)
+    -> impl Future<Output = Result<EditResult, ApiError>> + Send;
+
+    /// Sets a backend's weight. Setting what is set already succeeds with `changed: false`.
+    fn set_weight(
+        &self,
+        backend: BackendId,
+        weight: u32,
+    ) -> impl Future<Output = Result<EditResult, ApiError>> + Send;
+
+    /// Sets what the operator wants of a backend. Setting what is set already succeeds with `changed: false`.
+    fn set_state(
+        &self,
+        backend: BackendId,
+        state: AdminState,
+    ) -> impl Future<Output = Result<EditResult, ApiError>> + Send;
+
+    /// Reads the configuration file again and applies it.
+    fn reload(&self) -> impl Future<Output = Result<EditResult, ApiError>> + Send;
+}

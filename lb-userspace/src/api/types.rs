@@ -1,0 +1,314 @@
+//! What the agent reports: status, services, backends, events.
+//!
+//! Role: plain serde data, written by the server and read by `lbctl` and by scripts (`-o json` prints it as it is).
+//! Imports nothing of ours.
+//! Always holds: units are in the names; counters only grow while the pinned maps live; fields are added, never
+//! renamed, and a reader ignores fields that it does not know.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// The agent and its datapath at a glance: `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// Version of the map ABI that agent and datapath share.
+    pub abi_version: u32,
+    /// Process id of the agent.
+    pub pid: u32,
+    /// Time since the agent started.
+    pub uptime_seconds: u64,
+    /// The configuration in force.
+    pub config: ConfigInfo,
+    /// What the operator should look at, a sentence each.
+    pub warnings: Vec<String>,
+    /// Interfaces that the datapath is attached to.
+    pub interfaces: Vec<InterfaceInfo>,
+    /// Every bounded table with its use.
+    pub limits: Vec<LimitUsage>,
+    /// Number of services.
+    pub service_count: u32,
+    /// Number of backends by condition.
+    pub backends: BackendCounts,
+    /// Packets by what the datapath decided.
+    pub verdicts: Vec<VerdictCount>,
+    /// Virtual addresses and where they are.
+    pub vips: Vec<VipInfo>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigInfo {
+    /// The file.
+    pub path: String,
+    /// Number of the generation; grows by one with every change that was applied.
+    pub generation: u64,
+    /// When it was loaded, in seconds since 1970-01-01 UTC.
+    pub loaded_unix_seconds: u64,
+    /// Hash of its text, hexadecimal.
+    pub hash: String,
+}
+
+/// An interface that the datapath is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceInfo {
+    /// Name.
+    pub name: String,
+    /// Index in its network namespace.
+    pub ifindex: u32,
+    /// How XDP is attached.
+    pub mode: AttachMode,
+    /// The kernel's id of the program.
+    pub program_id: u32,
+    /// Whether the link was found pinned and taken over, rather than made by this process.
+    pub adopted: bool,
+}
+
+/// How XDP is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachMode {
+    /// In the driver.
+    Native,
+    /// After the skb is made; slow.
+    Generic,
+}
+
+/// A bounded table and its use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitUsage {
+    /// What is counted, such as `backends`.
+    pub name: String,
+    /// Entries in use.
+    pub used: u64,
+    /// Entries there are.
+    pub capacity: u64,
+}
+
+/// Number of backends by condition. Each backend counts once: as draining when the operator drains it, otherwise
+/// by its health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendCounts {
+    /// All.
+    pub total: u32,
+    /// Healthy and active.
+    pub up: u32,
+    /// Failed their check.
+    pub down: u32,
+    /// Drained by the operator.
+    pub draining: u32,
+    /// Not yet checked.
+    pub unknown: u32,
+}
+
+/// Packets that left the datapath for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictCount {
+    /// Name of the reason, the same as in the metrics.
+    pub name: String,
+    /// What happened to the packets.
+    pub kind: VerdictKind,
+    /// How many.
+    pub packets: u64,
+}
+
+/// What the datapath did with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// Discarded.
+    Drop,
+    /// Left to the kernel's stack.
+    Pass,
+    /// Sent on.
+    Forward,
+}
+
+/// A virtual address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipInfo {
+    /// The address.
+    pub address: IpAddr,
+    /// The interface that it is on, if the node has it.
+    pub interface: Option<String>,
+    /// Whether the agent put it there (and will remove it).
+    pub owned: bool,
+}
+
+/// A service: `GET /v1/services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceInfo {
+    /// Name.
+    pub name: String,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Every virtual address with every port.
+    pub frontends: Vec<SocketAddr>,
+    /// Name of the pool behind it.
+    pub pool: String,
+    /// How packets reach the backends.
+    pub mode: ForwardMode,
+    /// Backends of the pool that take new flows.
+    pub backends_up: u32,
+    /// All backends of the pool.
+    pub backends_total: u32,
+    /// Packets received from clients.
+    pub packets: u64,
+    /// Bytes of those packets.
+    pub bytes: u64,
+    /// New connections.
+    pub new_connections: u64,
+    /// How fast those counters grow, where the agent measures it.
+    pub rates: Option<Rates>,
+}
+
+/// Averages over the last few seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Packets a second.
+    pub packets_per_second: u64,
+    /// Bytes a second.
+    pub bytes_per_second: u64,
+    /// New connections a second.
+    pub new_connections_per_second: u64,
+}
+
+/// Transport protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// How packets reach the backends of a pool; spelled as in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ForwardMode {
+    /// Destination NAT.
+    #[serde(rename = "nat")]
+    Nat,
+    /// Destination MAC only.
+    #[serde(rename = "dsr-l2")]
+    DsrL2,
+    /// IP in IP.
+    #[serde(rename = "dsr-ipip")]
+    DsrIpip,
+}
+
+/// A backend: `GET /v1/backends`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendInfo {
+    /// Pool that it belongs to.
+    pub pool: String,
+    /// Name, unique in the pool.
+    pub name: String,
+    /// Its number in the datapath's tables.
+    pub index: u32,
+    /// Address of the server.
+    pub address: IpAddr,
+    /// Port of the server; none means the port that the client asked for.
+    pub port: Option<u16>,
+    /// Share of new flows relative to the pool's other backends.
+    pub weight: u32,
+    /// What the operator wants of it.
+    pub admin_state: AdminState,
+    /// What its check says.
+    pub health: HealthInfo,
+    /// Slots of the pool's table that name it, 0 to 100; always a number, 0 for an empty table.
+    pub slot_share_percent: f64,
+    /// Where packets to it are sent.
+    pub next_hop: NextHop,
+    /// Packets sent to it.
+    pub packets: u64,
+    /// Bytes of those packets.
+    pub bytes: u64,
+    /// New connections given to it.
+    pub new_connections: u64,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminState {
+    /// Takes flows while it is healthy.
+    #[default]
+    Active,
+    /// Takes no new flows.
+    Drain,
+}
+
+/// What a backend's check says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthInfo {
+    /// The verdict.
+    pub state: HealthState,
+    /// How long it has been so.
+    pub since_seconds: u64,
+    /// Why, where there is something to say.
+    pub reason: Option<String>,
+    /// Duration of the last probe that was answered, in microseconds.
+    pub last_latency_us: Option<u64>,
+}
+
+/// A check's verdict on a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// Answers as it should, or has no check.
+    Up,
+    /// Failed.
+    Down,
+    /// No result yet.
+    Unknown,
+}
+
+/// Where packets to a backend are sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum NextHop {
+    /// Known.
+    Resolved {
+        /// Link-layer address, `02:00:00:00:00:01`.
+        mac: String,
+        /// Name of the interface.
+        interface: String,
+    },
+    /// Not known, so packets cannot be sent from cached data.
+    Unresolved {
+        /// Why.
+        error: String,
+    },
+}
+
+/// Something that happened: `GET /v1/events`, the oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Number; grows by one with each event since the agent started.
+    pub sequence: u64,
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub unix_time_ms: u64,
+    /// How much it matters.
+    pub level: EventLevel,
+    /// What kind of thing, such as `backend_down`.
+    pub kind: String,
+    /// What it happened to, such as `web/web1`.
+    pub subject: Option<String>,
+    /// A sentence.
+    pub message: String,
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventLevel {
+    /// As expected.
+    Info,
+    /// Worth a look.
+    Warning,
+    /// Something does not work.
+    Error,
+}

@@ -1,0 +1,105 @@
+//! `lbctl backend list`.
+
+use super::look::Look;
+use super::table::{self, Field, Kind, Tone};
+use super::units;
+use crate::api::edit::BackendAddress;
+use crate::api::types::{AdminState, BackendInfo, HealthInfo, HealthState, NextHop};
+
+/// A row for each backend.
+pub(in crate::cli) fn render(backends: &[BackendInfo], look: Look) -> String {
+    if backends.is_empty() {
+        return "no backends\n".to_owned();
+    }
+    let columns = [
+        ("BACKEND", Kind::Whole),
+        ("ADDRESS", Kind::Whole),
+        ("WEIGHT", Kind::Number),
+        ("SHARE", Kind::Spare),
+        ("STATE", Kind::Whole),
+        ("HEALTH", Kind::Text),
+        ("LATENCY", Kind::Spare),
+        ("NEW", Kind::Spare),
+        ("PACKETS", Kind::Spare),
+        ("BYTES", Kind::Spare),
+        ("NEXT HOP", Kind::Text),
+    ];
+    table::render(look, columns, backends.iter().map(row))
+}
+
+fn row(backend: &BackendInfo) -> [Field; 11] {
+    let address = BackendAddress { ip: backend.address, port: backend.port };
+    let latency = backend.health.last_latency_us.map_or_else(|| table::NONE.to_owned(), units::latency);
+    [
+        format!("{}/{}", backend.pool, backend.name).into(),
+        address.to_string().into(),
+        backend.weight.to_string().into(),
+        units::percent(backend.slot_share_percent).into(),
+        state(backend.admin_state),
+        health(&backend.health),
+        latency.into(),
+        units::count(backend.new_connections).into(),
+        units::count(backend.packets).into(),
+        units::bytes(backend.bytes).into(),
+        next_hop(&backend.next_hop),
+    ]
+}
+
+fn state(state: AdminState) -> Field {
+    match state {
+        AdminState::Active => "active".into(),
+        AdminState::Drain => Field::toned("drain", Tone::Warning),
+    }
+}
+
+/// `up 12s`, `down 4s: connection refused`.
+fn health(health: &HealthInfo) -> Field {
+    let (word, tone) = match health.state {
+        HealthState::Up => ("up", Tone::Good),
+        HealthState::Down => ("down", Tone::Bad),
+        HealthState::Unknown => ("unknown", Tone::Warning),
+    };
+    let age = units::age(health.since_seconds);
+    let text = match &health.reason {
+        Some(reason) => format!("{word} {age}: {reason}"),
+        None => format!("{word} {age}"),
+    };
+    Field::toned(&text, tone)
+}
+
+fn next_hop(next_hop: &NextHop) -> Field {
+    match next_hop {
+        NextHop::Resolved { mac, interface } => format!("{mac} {interface}").into(),
+        NextHop::Unresolved { error } => Field::toned(&format!("unresolved: {error}"), Tone::Bad),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_backend_is_a_row() {
+        let wanted = "\
+BACKEND   ADDRESS       WEIGHT   SHARE  STATE   HEALTH                          LATENCY   NEW  PACKETS   BYTES  NEXT HOP
+web/web1  10.0.0.11:80     100  66.7 %  active  up 12s                           850 µs  9999    1.2 M  3.4 GB  02:00:00:00:00:0b eth0
+web/web2  10.0.0.12:80     100   0.0 %  active  down 3m 5s: connection refused        -     2       17  1.5 kB  02:00:00:00:00:0b eth0
+web/web3  fd00::13          50  33.3 %  drain   up 12s                           850 µs  9999    1.2 M  3.4 GB  unresolved: no route to fd00::13
+";
+        let text = render(&samples::backends(), Look::default());
+        assert_eq!(text, wanted, "got:\n{text}");
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_only_words_are_folded() {
+        let text = render(&samples::backends(), Look { colour: false, width: Some(80) });
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("10.0.0.11:80"), "{text}");
+    }
+
+    #[test]
+    fn nothing_is_said_in_words() {
+        assert_eq!(render(&[], Look::default()), "no backends\n");
+    }
+}

@@ -1,0 +1,175 @@
+//! Answers for the tests of this room.
+
+use crate::api::types::{
+    AdminState, AttachMode, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, ForwardMode,
+    HealthInfo, HealthState, InterfaceInfo, LimitUsage, NextHop, Protocol, Rates, ServiceInfo, Status,
+    VerdictCount, VerdictKind, VipInfo,
+};
+
+/// 2026-11-22T10:00:00Z.
+const TEN_UNIX_SECONDS: u64 = 1_795_341_600;
+
+pub(super) fn status() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        abi_version: 1,
+        pid: 4711,
+        uptime_seconds: 7_500,
+        config: ConfigInfo {
+            path: "/etc/lb/lb.toml".into(),
+            generation: 12,
+            loaded_unix_seconds: TEN_UNIX_SECONDS,
+            hash: "9f3ac2".into(),
+        },
+        warnings: vec!["eth1: generic mode, because its driver has no XDP".into()],
+        interfaces: vec![
+            interface("eth0", 2, AttachMode::Native, 41, true),
+            interface("eth1", 3, AttachMode::Generic, 42, false),
+        ],
+        limits: vec![limit("services", 1), limit("backends", 3_900)],
+        service_count: 1,
+        backends: BackendCounts { total: 3, up: 1, down: 1, draining: 1, unknown: 0 },
+        verdicts: vec![
+            VerdictCount { name: "nat".into(), kind: VerdictKind::Forward, packets: 1_250_000 },
+            VerdictCount { name: "no_backend".into(), kind: VerdictKind::Drop, packets: 17 },
+        ],
+        vips: vec![
+            VipInfo { address: [203, 0, 113, 10].into(), interface: Some("eth0".into()), owned: true },
+            VipInfo { address: [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10].into(), interface: None, owned: false },
+        ],
+    }
+}
+
+fn interface(name: &str, ifindex: u32, mode: AttachMode, program_id: u32, adopted: bool) -> InterfaceInfo {
+    InterfaceInfo { name: name.into(), ifindex, mode, program_id, adopted }
+}
+
+fn limit(name: &str, used: u64) -> LimitUsage {
+    LimitUsage { name: name.into(), used, capacity: 4_096 }
+}
+
+pub(super) fn services() -> Vec<ServiceInfo> {
+    vec![
+        ServiceInfo {
+            name: "web".into(),
+            protocol: Protocol::Tcp,
+            frontends: vec![
+                ([203, 0, 113, 10], 80).into(),
+                ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10], 80).into(),
+            ],
+            pool: "web".into(),
+            mode: ForwardMode::Nat,
+            backends_up: 1,
+            backends_total: 3,
+            packets: 1_250_000,
+            bytes: 3_400_000_000,
+            new_connections: 9_999,
+            rates: Some(Rates {
+                packets_per_second: 12_345,
+                bytes_per_second: 1_536,
+                new_connections_per_second: 40,
+            }),
+        },
+        ServiceInfo {
+            name: "dns".into(),
+            protocol: Protocol::Udp,
+            frontends: vec![([203, 0, 113, 11], 53).into()],
+            pool: "resolvers".into(),
+            mode: ForwardMode::DsrIpip,
+            backends_up: 2,
+            backends_total: 2,
+            packets: 0,
+            bytes: 0,
+            new_connections: 0,
+            rates: None,
+        },
+    ]
+}
+
+pub(super) fn backends() -> Vec<BackendInfo> {
+    let web1 = BackendInfo {
+        pool: "web".into(),
+        name: "web1".into(),
+        index: 1,
+        address: [10, 0, 0, 11].into(),
+        port: Some(80),
+        weight: 100,
+        admin_state: AdminState::Active,
+        health: HealthInfo {
+            state: HealthState::Up,
+            since_seconds: 12,
+            reason: None,
+            last_latency_us: Some(850),
+        },
+        slot_share_percent: 66.666,
+        next_hop: NextHop::Resolved { mac: "02:00:00:00:00:0b".into(), interface: "eth0".into() },
+        packets: 1_250_000,
+        bytes: 3_400_000_000,
+        new_connections: 9_999,
+    };
+    let web2 = BackendInfo {
+        name: "web2".into(),
+        index: 2,
+        address: [10, 0, 0, 12].into(),
+        health: HealthInfo {
+            state: HealthState::Down,
+            since_seconds: 185,
+            reason: Some("connection refused".into()),
+            last_latency_us: None,
+        },
+        slot_share_percent: 0.0,
+        packets: 17,
+        bytes: 1_536,
+        new_connections: 2,
+        ..web1.clone()
+    };
+    let web3 = BackendInfo {
+        name: "web3".into(),
+        index: 3,
+        address: [0xfd00, 0, 0, 0, 0, 0, 0, 0x13].into(),
+        port: None,
+        weight: 50,
+        admin_state: AdminState::Drain,
+        slot_share_percent: 33.333,
+        next_hop: NextHop::Unresolved { error: "no route to fd00::13".into() },
+        ..web1.clone()
+    };
+    vec![web1, web2, web3]
+}
+
+pub(super) fn events() -> Vec<Event> {
+    vec![
+        Event {
+            sequence: 7,
+            unix_time_ms: TEN_UNIX_SECONDS * 1_000 + 250,
+            level: EventLevel::Info,
+            kind: "reload".into(),
+            subject: None,
+            message: "generation 12 is in force".into(),
+        },
+        Event {
+            sequence: 8,
+            unix_time_ms: TEN_UNIX_SECONDS * 1_000 + 1_000,
+            level: EventLevel::Error,
+            kind: "backend_down".into(),
+            subject: Some("web/web2".into()),
+            message: "connection refused, 3 times in a row".into(),
+        },
+    ]
+}
+
+/// What scripts read is what the API says: every sample survives JSON.
+#[test]
+fn every_answer_survives_json() {
+    fn survives<T>(value: &T)
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        let text = serde_json::to_string(value).unwrap();
+        assert_eq!(&serde_json::from_str::<T>(&text).unwrap(), value);
+    }
+    survives(&status());
+    survives(&services());
+    survives(&backends());
+    survives(&events());
+}

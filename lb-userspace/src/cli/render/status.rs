@@ -1,0 +1,168 @@
+//! `lbctl status`.
+
+use super::look::Look;
+use super::table::{self, Field, Kind, Tone};
+use super::text::plain;
+use super::{time, units};
+use crate::api::types::{AttachMode, BackendCounts, ConfigInfo, Status, VerdictKind};
+
+/// Share of a capacity, in percent, from which it is marked.
+const NEARLY_FULL_PERCENT: u64 = 90;
+
+/// A paragraph of sentences, then a table for each list that is not empty.
+pub(in crate::cli) fn render(status: &Status, look: Look) -> String {
+    let mut parts = vec![summary(status)];
+    parts.extend([
+        interfaces(status, look),
+        vips(status, look),
+        limits(status, look),
+        verdicts(status, look),
+    ]);
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n")
+}
+
+fn summary(status: &Status) -> String {
+    let mut lines = vec![
+        format!(
+            "lbd {}, pid {}, up {}, map ABI {}",
+            plain(&status.version),
+            status.pid,
+            units::age(status.uptime_seconds),
+            status.abi_version,
+        ),
+        config(&status.config),
+        format!("services {}", status.service_count),
+        backends(status.backends),
+    ];
+    lines.extend(status.warnings.iter().map(|warning| format!("warning: {}", plain(warning))));
+    lines.join("\n") + "\n"
+}
+
+fn config(config: &ConfigInfo) -> String {
+    format!(
+        "config {}, generation {}, loaded {}, hash {}",
+        plain(&config.path),
+        config.generation,
+        time::seconds(config.loaded_unix_seconds),
+        plain(&config.hash),
+    )
+}
+
+fn backends(counts: BackendCounts) -> String {
+    format!(
+        "backends {}: {} up, {} down, {} draining, {} unknown",
+        counts.total, counts.up, counts.down, counts.draining, counts.unknown,
+    )
+}
+
+fn interfaces(status: &Status, look: Look) -> String {
+    let columns = [
+        ("INTERFACE", Kind::Whole),
+        ("INDEX", Kind::Number),
+        ("MODE", Kind::Whole),
+        ("PROGRAM", Kind::Number),
+        ("LINK", Kind::Whole),
+    ];
+    let rows = status.interfaces.iter().map(|interface| {
+        let mode = match interface.mode {
+            AttachMode::Native => Field::toned("native", Tone::Good),
+            AttachMode::Generic => Field::toned("generic", Tone::Warning),
+        };
+        let link = if interface.adopted { "adopted" } else { "new" };
+        [
+            (&interface.name).into(),
+            interface.ifindex.to_string().into(),
+            mode,
+            interface.program_id.to_string().into(),
+            link.into(),
+        ]
+    });
+    table::render(look, columns, rows)
+}
+
+fn vips(status: &Status, look: Look) -> String {
+    let columns = [("VIP", Kind::Whole), ("INTERFACE", Kind::Whole), ("ASSIGNED BY", Kind::Text)];
+    let rows = status.vips.iter().map(|vip| {
+        let by = match (vip.owned, &vip.interface) {
+            (true, _) => "lbd",
+            (false, Some(_)) => "others",
+            (false, None) => "nobody",
+        };
+        [vip.address.to_string().into(), vip.interface.as_deref().unwrap_or(table::NONE).into(), by.into()]
+    });
+    table::render(look, columns, rows)
+}
+
+fn limits(status: &Status, look: Look) -> String {
+    let columns =
+        [("LIMIT", Kind::Whole), ("USED", Kind::Number), ("CAPACITY", Kind::Number), ("USE", Kind::Number)];
+    let rows = status.limits.iter().map(|limit| {
+        let nearly_full =
+            u128::from(limit.used) * 100 >= u128::from(limit.capacity) * u128::from(NEARLY_FULL_PERCENT);
+        let tone = if nearly_full { Tone::Warning } else { Tone::Neutral };
+        [
+            (&limit.name).into(),
+            limit.used.to_string().into(),
+            limit.capacity.to_string().into(),
+            Field::toned(&units::use_of(limit.used, limit.capacity), tone),
+        ]
+    });
+    table::render(look, columns, rows)
+}
+
+fn verdicts(status: &Status, look: Look) -> String {
+    let columns = [("VERDICT", Kind::Whole), ("REASON", Kind::Whole), ("PACKETS", Kind::Number)];
+    let rows = status.verdicts.iter().map(|verdict| {
+        let kind = match verdict.kind {
+            VerdictKind::Drop => "drop",
+            VerdictKind::Pass => "pass",
+            VerdictKind::Forward => "forward",
+        };
+        [kind.into(), (&verdict.name).into(), units::count(verdict.packets).into()]
+    });
+    table::render(look, columns, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_paragraph_and_a_table_for_each_list() {
+        let wanted = "\
+lbd 0.1.0, pid 4711, up 2h 5m, map ABI 1
+config /etc/lb/lb.toml, generation 12, loaded 2026-11-22T10:00:00Z, hash 9f3ac2
+services 1
+backends 3: 1 up, 1 down, 1 draining, 0 unknown
+warning: eth1: generic mode, because its driver has no XDP
+
+INTERFACE  INDEX  MODE     PROGRAM  LINK
+eth0           2  native        41  adopted
+eth1           3  generic       42  new
+
+VIP           INTERFACE  ASSIGNED BY
+203.0.113.10  eth0       lbd
+2001:db8::10  -          nobody
+
+LIMIT     USED  CAPACITY     USE
+services     1      4096   0.0 %
+backends  3900      4096  95.2 %
+
+VERDICT  REASON      PACKETS
+forward  nat           1.2 M
+drop     no_backend       17
+";
+        let text = render(&samples::status(), Look::default());
+        assert_eq!(text, wanted, "got:\n{text}");
+    }
+
+    #[test]
+    fn lists_that_are_empty_leave_no_trace() {
+        let mut status = samples::status();
+        (status.interfaces, status.vips, status.limits, status.verdicts) = (vec![], vec![], vec![], vec![]);
+        status.warnings.clear();
+        assert_eq!(render(&status, Look::default()).lines().count(), 4);
+    }
+}
