@@ -1,6 +1,7 @@
 //! The netlink room against the kernel, in network namespaces of its own. Needs root, `ip` and veth.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs::File;
 use std::future::Future;
 use std::mem::MaybeUninit;
@@ -130,7 +131,7 @@ impl Capture {
     }
 }
 
-/// A node and a peer, joined by a veth: `n0` (10.77.0.1, 2001:db8:77::1) and `p0` (…2 and …3).
+/// A node and a peer, joined by a veth: `n0` (`10.77.0.1`, `2001:db8:77::1`) and `p0` (2 and 3).
 struct Pair {
     node: Namespace,
     peer: Namespace,
@@ -642,7 +643,7 @@ fn the_resolver_survives_lost_events() -> Result<()> {
         for round in 0..40 {
             for host in 0..250 {
                 let entry = format!("lladdr 02:00:00:00:{round:02x}:{host:02x} nud permanent");
-                batch += &format!("neigh replace 10.77.1.{host} dev n0 {entry}\n");
+                writeln!(batch, "neigh replace 10.77.1.{host} dev n0 {entry}")?;
             }
         }
         batch += "neigh replace 10.77.0.2 dev n0 lladdr 02:00:00:00:00:99 nud permanent\n";
@@ -658,6 +659,7 @@ fn the_resolver_survives_lost_events() -> Result<()> {
 #[test]
 fn vips_are_added_and_removed_once_and_told_apart_from_others() -> Result<()> {
     let pair = Pair::new()?;
+    pair.node.sysctl("net/ipv6/conf/n0/accept_dad", "1")?;
     pair.node.block_on(|| async {
         let netlink = Netlink::open()?;
         let ifindex = netlink.link_by_name("n0").await?.index;
@@ -700,7 +702,7 @@ fn an_ipv6_vip_is_no_source_of_the_nodes_own_packets() -> Result<()> {
 #[test]
 fn forwarding_is_enabled_and_restored() -> Result<()> {
     let pair = Pair::new()?;
-    pair.node.ip("link add link n0 name n0.5 type vlan id 5")?;
+    pair.node.ip("link add n0.5 type veth peer name n0.6")?;
     pair.node.enter(|| {
         for name in ["n0", "n0.5"] {
             assert!(!sysctl::forwarding(name, Family::V4)?);
@@ -735,12 +737,13 @@ fn forwarding_keeps_the_default_routes_that_routers_advertised() -> Result<()> {
     }
     // The node learns a default route on n0 the way it does in the field: from a router's advertisement.
     let advertisement = router_advertisement(&pair.peer)?;
-    pair.peer.enter(|| send_frame("p0", &advertisement))??;
     let learned = || pair.node.ip("-6 route show default proto ra");
     let deadline = Instant::now() + PATIENCE;
     while !learned()?.contains("default") {
         ensure!(Instant::now() < deadline, "no default route was learned");
-        std::thread::sleep(Duration::from_millis(5));
+        // Again, because an interface that has just come up may not listen yet.
+        pair.peer.enter(|| send_frame("p0", &advertisement))??;
+        std::thread::sleep(Duration::from_millis(20));
     }
     // It is m0 that starts to forward; without protection the kernel drops the route on n0.
     let changes = pair.node.enter(|| sysctl::enable_forwarding("m0"))??;

@@ -35,7 +35,7 @@ impl Route {
 impl Netlink {
     /// Asks which way packets to `destination` go. Of several equal paths, the kernel's answer is taken.
     pub(super) async fn route(&self, destination: IpAddr) -> Result<Route, NextHopError> {
-        if destination.is_unspecified() || destination.is_multicast() {
+        if !is_unicast(destination) {
             return Err(NextHopError::NotUnicast { destination });
         }
         let mut message = RouteMessage::default();
@@ -75,6 +75,12 @@ impl Netlink {
         }
         Ok(gateways)
     }
+}
+
+/// Without routes the kernel does not tell these from the rest. A subnet's broadcast address has a route that does.
+fn is_unicast(destination: IpAddr) -> bool {
+    let is_broadcast = matches!(destination, IpAddr::V4(address) if address.is_broadcast());
+    !is_broadcast && !destination.is_unspecified() && !destination.is_multicast()
 }
 
 /// What the kernel answers for no route (ENETUNREACH), unreachable (EHOSTUNREACH), prohibit (EACCES), blackhole
