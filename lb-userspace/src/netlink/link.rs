@@ -1,0 +1,234 @@
+//! Network interfaces and the XDP programs on them.
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
+use rustix::io::Errno;
+
+use super::{Mac, Netlink, NetlinkError};
+
+/// A network interface as the kernel shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Index; unique in the network namespace, never 0.
+    pub index: u32,
+    /// Name, 1 to 15 bytes.
+    pub name: String,
+    /// What the link layer is.
+    pub medium: Medium,
+    /// Ethernet address, when it has one of 6 bytes.
+    pub mac: Option<Mac>,
+    /// Largest network-layer packet in bytes.
+    pub mtu: u32,
+    /// Administratively up and operational (carrier present).
+    pub up: bool,
+    /// Finds neighbours by ARP or neighbour discovery.
+    pub resolves_neighbours: bool,
+    /// Kind of a virtual interface as `ip -d link` shows it: `veth`, `vlan`, `bond`, `bridge`…
+    pub kind: Option<String>,
+    /// Index of the interface below (VLAN, macvlan) or the other end (veth, possibly in another namespace).
+    pub lower: Option<u32>,
+    /// Index of the bond, bridge or VRF that this interface is a port of.
+    pub controller: Option<u32>,
+    /// The XDP program on it, anybody's.
+    pub xdp: Option<XdpAttachment>,
+}
+
+/// The link layer of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// Ethernet frames.
+    Ethernet,
+    /// The node itself.
+    Loopback,
+    /// Anything else: tunnels without link-layer addresses, `InfiniBand`…
+    Other,
+}
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpAttachment {
+    /// Where it runs.
+    pub mode: XdpAttachmentMode,
+    /// The kernel's id of the program (`bpftool prog show id …`); with several programs, of the one that runs first.
+    pub program_id: u32,
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpAttachmentMode {
+    /// In the driver (native).
+    Driver,
+    /// After the skb is made (generic).
+    Generic,
+    /// On the device.
+    Hardware,
+    /// More than one of the above.
+    Multiple,
+}
+
+impl Netlink {
+    /// All interfaces, in the kernel's order.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let answers = self.dump("list interfaces", RouteNetlinkMessage::GetLink(query())).await?;
+        Ok(answers.iter().filter_map(from_answer).collect())
+    }
+
+    /// The interface of this name.
+    ///
+    /// # Errors
+    /// [`NetlinkError::NoSuchLink`], or when the kernel cannot be asked.
+    pub async fn link_by_name(&self, name: &str) -> Result<Link, NetlinkError> {
+        let mut message = query();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        self.one_link(message, name.to_owned()).await
+    }
+
+    /// The interface of this index.
+    ///
+    /// # Errors
+    /// [`NetlinkError::NoSuchLink`], or when the kernel cannot be asked.
+    pub async fn link_by_index(&self, index: u32) -> Result<Link, NetlinkError> {
+        let mut message = query();
+        message.header.index = index;
+        self.one_link(message, format!("#{index}")).await
+    }
+
+    async fn one_link(&self, message: LinkMessage, link: String) -> Result<Link, NetlinkError> {
+        let operation = "look up an interface";
+        match self.request(operation, RouteNetlinkMessage::GetLink(message), 0).await {
+            // ERANGE: a name longer than the kernel allows; EINVAL: index 0 or an empty name.
+            Err(error) if matches!(error.refusal(), Some(Errno::NODEV | Errno::RANGE | Errno::INVAL)) => {
+                Err(NetlinkError::NoSuchLink { link })
+            }
+            Err(error) => Err(error),
+            Ok(answers) => answers.iter().find_map(from_answer).ok_or(NetlinkError::Closed { operation }),
+        }
+    }
+}
+
+fn query() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    message
+}
+
+fn from_answer(answer: &RouteNetlinkMessage) -> Option<Link> {
+    match answer {
+        RouteNetlinkMessage::NewLink(message) => Some(from_message(message)),
+        _ => None,
+    }
+}
+
+fn from_message(message: &LinkMessage) -> Link {
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        medium: medium_of(message.header.link_layer_type, flags),
+        mac: None,
+        mtu: 0,
+        // The kernel sets RUNNING from the operational state, also for drivers that do not track it.
+        up: flags.contains(LinkFlags::Up | LinkFlags::Running),
+        resolves_neighbours: !flags.contains(LinkFlags::Noarp),
+        kind: None,
+        lower: None,
+        controller: None,
+        xdp: None,
+    };
+    for attribute in &message.attributes {
+        apply(&mut link, attribute);
+    }
+    link
+}
+
+fn apply(link: &mut Link, attribute: &LinkAttribute) {
+    match attribute {
+        LinkAttribute::IfName(name) => link.name.clone_from(name),
+        LinkAttribute::Address(bytes) => link.mac = Mac::try_from(bytes.as_slice()).ok(),
+        LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+        LinkAttribute::Link(index) => link.lower = Some(*index),
+        LinkAttribute::Controller(index) => link.controller = Some(*index),
+        LinkAttribute::LinkInfo(infos) => {
+            link.kind = infos.iter().find_map(|info| match info {
+                LinkInfo::Kind(kind) => Some(kind.to_string()),
+                _ => None,
+            });
+        }
+        LinkAttribute::Xdp(attributes) => link.xdp = xdp_attachment(attributes),
+        _ => {}
+    }
+}
+
+fn medium_of(layer: LinkLayerType, flags: LinkFlags) -> Medium {
+    if flags.contains(LinkFlags::Loopback) {
+        return Medium::Loopback;
+    }
+    match layer {
+        LinkLayerType::Ether => Medium::Ethernet,
+        _ => Medium::Other,
+    }
+}
+
+fn xdp_attachment(attributes: &[LinkXdp]) -> Option<XdpAttachment> {
+    let mode = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver) => Some(XdpAttachmentMode::Driver),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(XdpAttachmentMode::Generic),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some(XdpAttachmentMode::Hardware),
+        LinkXdp::Attached(XdpAttached::Multiple | XdpAttached::Other(_)) => Some(XdpAttachmentMode::Multiple),
+        _ => None,
+    })?;
+    let program_id = attributes.iter().filter_map(program_in_order).min()?.1;
+    Some(XdpAttachment { mode, program_id })
+}
+
+/// The program's id with its place in the order in which packets meet the programs.
+fn program_in_order(attribute: &LinkXdp) -> Option<(u8, u32)> {
+    match *attribute {
+        LinkXdp::HwProgId(id) => Some((0, id)),
+        LinkXdp::DrvProgId(id) => Some((1, id)),
+        LinkXdp::SkbProgId(id) => Some((2, id)),
+        LinkXdp::ProgId(id) => Some((3, id)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_program_is_no_attachment() {
+        assert_eq!(xdp_attachment(&[LinkXdp::Attached(XdpAttached::None)]), None);
+        assert_eq!(xdp_attachment(&[]), None);
+    }
+
+    #[test]
+    fn one_program_has_its_mode_and_id() {
+        let attributes =
+            [LinkXdp::Attached(XdpAttached::SocketBuffer), LinkXdp::ProgId(9), LinkXdp::SkbProgId(9)];
+        let expected = XdpAttachment { mode: XdpAttachmentMode::Generic, program_id: 9 };
+        assert_eq!(xdp_attachment(&attributes), Some(expected));
+    }
+
+    #[test]
+    fn of_several_programs_the_driver_one_runs_before_the_generic_one() {
+        let attributes =
+            [LinkXdp::Attached(XdpAttached::Multiple), LinkXdp::SkbProgId(3), LinkXdp::DrvProgId(8)];
+        let expected = XdpAttachment { mode: XdpAttachmentMode::Multiple, program_id: 8 };
+        assert_eq!(xdp_attachment(&attributes), Some(expected));
+    }
+
+    #[test]
+    fn an_interface_without_carrier_is_not_up() {
+        let mut message = LinkMessage::default();
+        message.header.flags = LinkFlags::Up | LinkFlags::Broadcast;
+        assert!(!from_message(&message).up);
+        message.header.flags |= LinkFlags::Running;
+        assert!(from_message(&message).up);
+    }
+}
