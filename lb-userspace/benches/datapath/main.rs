@@ -83,7 +83,7 @@ fn row(case: &Case, floors: Vec<f64>, totals: Vec<f64>) -> Row {
 
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(["MODE", "FAMILY", "FLOWS", "TOTAL ns", "FLOOR ns", "DATAPATH ns", "DATAPATH/FLOOR"]);
     for row in rows {
         table.add_row([
