@@ -19,9 +19,8 @@ const FLOWS: [u32; 3] = [1, 65_536, 524_288];
 
 /// Every line.
 pub fn cases() -> Vec<Case> {
-    let modes = [("nat", ForwardMode::Nat), ("dsr-l2", ForwardMode::DsrL2), ("dsr-ipip", ForwardMode::DsrIpip)];
+    let modes =
+        [("nat", ForwardMode::Nat), ("dsr-l2", ForwardMode::DsrL2), ("dsr-ipip", ForwardMode::DsrIpip)];
     let lines = [false, true].into_iter().flat_map(|v6| modes.map(|(mode, number)| (mode, number, v6)));
-    lines
-        .flat_map(|(mode, number, v6)| FLOWS.map(|flows| Case { mode, number, v6, flows }))
-        .collect()
+    lines.flat_map(|(mode, number, v6)| FLOWS.map(|flows| Case { mode, number, v6, flows })).collect()
 }

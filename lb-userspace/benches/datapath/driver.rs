@@ -114,16 +114,16 @@ fn program<'a>(driver: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> 
 
 /// The maps: one service, its pool's table and backends.
 fn fill(case: &Case) -> Vec<Op> {
-    let members: Vec<Member> = (0..BACKENDS)
-        .map(|index| Member { identity: u64::from(index) + 1, index, weight: 100 })
-        .collect();
+    let members: Vec<Member> =
+        (0..BACKENDS).map(|index| Member { identity: u64::from(index) + 1, index, weight: 100 }).collect();
     let slots = maglev::build(&members, SLOTS).into_iter().map(Slot::stable).collect();
     let mut ops = vec![Op::WriteSlots { offset: 0, slots }];
     for index in 0..BACKENDS {
         let identity = BackendIdentity { identity: u64::from(index) + 1 };
         ops.push(Op::PutBackend { index, identity, backend: backend(case, index) });
     }
-    let vip: IpAddr = if case.v6 { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into() } else { [203, 0, 113, 10].into() };
+    let vip: IpAddr =
+        if case.v6 { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into() } else { [203, 0, 113, 10].into() };
     ops.push(Op::PutService(
         ServiceKey { address: address(vip), port: PORT.to_be(), protocol: 6, zero: 0 },
         ServiceValue { slot_offset: 0, slot_count: SLOTS, index: 0, mode: case.number as u8, zero: [0; 3] },

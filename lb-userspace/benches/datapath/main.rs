@@ -58,7 +58,8 @@ fn main() -> anyhow::Result<()> {
     if !json {
         eprintln!();
     }
-    let rows: Vec<Row> = cases.iter().zip(floors).zip(totals).map(|((case, floor), total)| row(case, floor, total)).collect();
+    let rows: Vec<Row> =
+        cases.iter().zip(floors).zip(totals).map(|((case, floor), total)| row(case, floor, total)).collect();
     if json {
         println!("{}", serde_json::to_string(&serde_json::json!({ "rounds": ROUNDS, "cases": rows }))?);
     } else {

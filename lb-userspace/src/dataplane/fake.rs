@@ -82,7 +82,8 @@ impl Dataplane for FakeDataplane {
             Op::SetReverseEntries(entries) => self.settings.reverse_entries = *entries,
             Op::PutService(key, value) => {
                 let capacity = self.capacity.services;
-                if !self.tables.services.contains_key(key) && self.tables.services.len() >= capacity as usize {
+                if !self.tables.services.contains_key(key) && self.tables.services.len() >= capacity as usize
+                {
                     return Err(DataplaneError::Full { map: names::SERVICES, capacity });
                 }
                 self.tables.services.insert(*key, *value);

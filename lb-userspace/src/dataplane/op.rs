@@ -1,6 +1,8 @@
 //! What is in the maps, and the operations that change it.
 
-use lb_common::abi::{Backend, BackendIdentity, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Settings, Slot};
+use lb_common::abi::{
+    Backend, BackendIdentity, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Settings, Slot,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sizes of the maps, in entries.

@@ -54,7 +54,11 @@ impl KernelDataplane {
         let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
         match self.program()?.attach_to_link(link) {
             Ok(_) => Ok(true),
-            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
+            Err(ProgramError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(failed(error.into())),
         }
     }
@@ -95,7 +99,8 @@ impl KernelDataplane {
     /// # Errors
     /// When the kernel does not tell.
     pub fn program_id(&mut self) -> Result<u32, KernelError> {
-        let info = self.program()?.info().map_err(|source| KernelError::Program { source: Box::new(source) })?;
+        let info =
+            self.program()?.info().map_err(|source| KernelError::Program { source: Box::new(source) })?;
         Ok(info.id())
     }
 }

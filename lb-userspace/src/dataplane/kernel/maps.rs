@@ -7,8 +7,8 @@ use aya::Ebpf;
 use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Zeroable;
 use lb_common::abi::{
-    Backend, BackendCounters, BackendFlags, BackendIdentity, ReverseKey, ReverseValue, ServiceCounters, ServiceKey,
-    ServiceValue, Settings, Slot, VERDICT_NUMBERS, names,
+    Backend, BackendCounters, BackendFlags, BackendIdentity, ReverseKey, ReverseValue, ServiceCounters,
+    ServiceKey, ServiceValue, Settings, Slot, VERDICT_NUMBERS, names,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -109,7 +109,12 @@ impl Maps {
 
     /// Replaces a backend. While its words change, the entry says that it is not resolved, so that a packet takes
     /// the kernel's FIB instead of a mixture of two next hops.
-    fn put_backend(&self, index: u32, identity: BackendIdentity, backend: &Backend) -> Result<(), DataplaneError> {
+    fn put_backend(
+        &self,
+        index: u32,
+        identity: BackendIdentity,
+        backend: &Backend,
+    ) -> Result<(), DataplaneError> {
         let mut between = self.backends.read(index)?;
         if between.flags & BackendFlags::VALID != 0 && between != *backend {
             between.flags &= !BackendFlags::RESOLVED;
@@ -176,13 +181,16 @@ impl Dataplane for KernelDataplane {
         let maps = &mut self.maps;
         let Capacity { services, backends, .. } = maps.capacity;
         match op {
-            Op::PutDevice(ifindex) => maps
-                .devices
-                .insert(*ifindex, *ifindex, None, 0)
-                .map_err(|source| DataplaneError::Map { action: "write to", map: names::DEVICES, source: map_error(source) }),
+            Op::PutDevice(ifindex) => maps.devices.insert(*ifindex, *ifindex, None, 0).map_err(|source| {
+                DataplaneError::Map { action: "write to", map: names::DEVICES, source: map_error(source) }
+            }),
             Op::PutBackend { index, identity, backend } => maps.put_backend(*index, *identity, backend),
-            Op::ResetBackendCounters(index) => reset(&mut maps.backend_counters, *index, names::BACKEND_COUNTERS),
-            Op::ResetServiceCounters(index) => reset(&mut maps.service_counters, *index, names::SERVICE_COUNTERS),
+            Op::ResetBackendCounters(index) => {
+                reset(&mut maps.backend_counters, *index, names::BACKEND_COUNTERS)
+            }
+            Op::ResetServiceCounters(index) => {
+                reset(&mut maps.service_counters, *index, names::SERVICE_COUNTERS)
+            }
             Op::WriteSlots { offset, slots } => {
                 for (at, slot) in (*offset..).zip(slots) {
                     maps.slots.write(at, slot)?;
@@ -260,8 +268,7 @@ fn reset<T: bytemuck::Pod>(
     index: u32,
     name: &'static str,
 ) -> Result<(), DataplaneError> {
-    let cpus = aya::util::nr_cpus()
-        .map_err(|(call, source)| DataplaneError::System { call, source })?;
+    let cpus = aya::util::nr_cpus().map_err(|(call, source)| DataplaneError::System { call, source })?;
     let zeros = PerCpuValues::try_from(vec![Raw(T::zeroed()); cpus])
         .map_err(|source| DataplaneError::System { call: "counting CPUs", source })?;
     map.set(index, zeros, 0).map_err(refused("write to", name))

@@ -80,7 +80,9 @@ pub enum KernelError {
         wanted: u32,
     },
     /// The pinned settings are of another ABI.
-    #[error("the maps under {path} are of ABI {found}, this lbd speaks {ABI_VERSION}; remove them with the lbd that made them")]
+    #[error(
+        "the maps under {path} are of ABI {found}, this lbd speaks {ABI_VERSION}; remove them with the lbd that made them"
+    )]
     Abi {
         /// The pin directory's settings map.
         path: PathBuf,
@@ -88,7 +90,9 @@ pub enum KernelError {
         found: u32,
     },
     /// The object could not be loaded.
-    #[error("cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN) and Linux 5.8 or newer")]
+    #[error(
+        "cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN) and Linux 5.8 or newer"
+    )]
     Load {
         /// Why.
         source: Box<aya::EbpfError>,
@@ -246,8 +250,11 @@ fn check_sizes(pins: &Pins, capacity: Capacity) -> Result<(), KernelError> {
     for (map, wanted) in sizes(capacity) {
         let path = pins.map(map);
         if path.exists() {
-            let info = MapInfo::from_pin(&path)
-                .map_err(|source| DataplaneError::Map { action: "inspect", map, source })?;
+            let info = MapInfo::from_pin(&path).map_err(|source| DataplaneError::Map {
+                action: "inspect",
+                map,
+                source,
+            })?;
             if info.max_entries() != wanted {
                 return Err(KernelError::Resized { map, found: info.max_entries(), wanted });
             }

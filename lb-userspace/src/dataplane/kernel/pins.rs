@@ -104,7 +104,7 @@ impl Pins {
 /// Whether `path`, or the nearest directory above it that exists, is on a bpffs.
 fn on_bpffs(path: &Path) -> bool {
     let existing = path.ancestors().find(|ancestor| ancestor.exists());
-    existing.and_then(|directory| rustix::fs::statfs(directory).ok()).is_some_and(|fs| {
-        u64::try_from(fs.f_type).is_ok_and(|magic| magic & 0xffff_ffff == BPF_FS_MAGIC)
-    })
+    existing
+        .and_then(|directory| rustix::fs::statfs(directory).ok())
+        .is_some_and(|fs| u64::try_from(fs.f_type).is_ok_and(|magic| magic & 0xffff_ffff == BPF_FS_MAGIC))
 }
