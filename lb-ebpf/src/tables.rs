@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use lb_common::abi::{Backend, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot};
 use lb_common::hash::HashKey;
-use lb_common::tables::{NextHop, Route, RouteQuestion, Tables, Traffic};
+use lb_common::tables::{NextHop, Route, RouteAnswer, RouteQuestion, Tables, Traffic};
 
 /// The maps of this program. There is one set; the context is what the FIB lookup asks for.
 pub struct KernelTables {
@@ -34,7 +34,8 @@ mod answer {
     pub const FRAGMENTATION_NEEDED: i64 = 8;
 }
 
-/// `struct bpf_fib_lookup` with MACs as aligned halves: copying byte arrays would become calls that loop over bytes.
+/// `struct bpf_fib_lookup` with both MACs (source, then destination) as aligned words: clearing or copying byte arrays
+/// would become calls that loop over bytes.
 #[repr(C)]
 struct Fib {
     family: u8,
@@ -47,8 +48,7 @@ struct Fib {
     source: [u32; 4],
     destination: [u32; 4],
     table: u32,
-    source_mac: [u16; 3],
-    destination_mac: [u16; 3],
+    macs: [u32; 3],
 }
 
 const _: () = assert!(size_of::<Fib>() == size_of::<bpf_fib_lookup>());
@@ -102,18 +102,18 @@ impl Tables for KernelTables {
             source: fib_address(question.v4, question.source),
             destination: fib_address(question.v4, question.destination),
             table: 0,
-            source_mac: [0; 3],
-            destination_mac: [0; 3],
+            macs: [0; 3],
         };
         // SAFETY: the context is the running program's, and `fib` has the layout and size of bpf_fib_lookup.
         let code = unsafe { fib_lookup(self.ctx.cast(), (&raw mut fib).cast(), size_of::<Fib>() as i32, 0) };
-        match i64::from(code) {
-            answer::SUCCESS => Route::Found(NextHop { ethernet: ethernet(&fib), ifindex: fib.ifindex }),
-            answer::NO_NEIGHBOUR => Route::NoNeighbour,
-            answer::NOT_FORWARDED => Route::ToNode,
-            answer::FRAGMENTATION_NEEDED => Route::TooBig,
-            _ => Route::None,
-        }
+        let answer = match i64::from(code) {
+            answer::SUCCESS => RouteAnswer::Found,
+            answer::NO_NEIGHBOUR => RouteAnswer::NoNeighbour,
+            answer::NOT_FORWARDED => RouteAnswer::ToNode,
+            answer::FRAGMENTATION_NEEDED => RouteAnswer::TooBig,
+            _ => RouteAnswer::None,
+        };
+        Route { answer, hop: NextHop { ethernet: ethernet(&fib), ifindex: fib.ifindex } }
     }
 
     #[inline(always)]
@@ -173,8 +173,6 @@ fn fib_address(v4: bool, address: [u32; 4]) -> [u32; 4] {
 /// Destination and source MAC as they lie in a frame, on a little-endian machine.
 #[inline(always)]
 fn ethernet(fib: &Fib) -> [u32; 3] {
-    let [d0, d1, d2] = fib.destination_mac;
-    let [s0, s1, s2] = fib.source_mac;
-    let pair = |low: u16, high: u16| u32::from(low) | (u32::from(high) << 16);
-    [pair(d0, d1), pair(d2, s0), pair(s1, s2)]
+    let [a, b, c] = fib.macs;
+    [(b >> 16) | (c << 16), (c >> 16) | (a << 16), (a >> 16) | (b << 16)]
 }

@@ -16,10 +16,10 @@ use crate::abi::{
     ServiceKey, ServiceValue,
 };
 use crate::hash::{flow_hash, slot_of};
-use crate::tables::{Route, RouteQuestion, Tables, Traffic};
+use crate::tables::{RouteAnswer, RouteQuestion, Tables, Traffic};
 use crate::wire::Packet;
 use nat::{Replacement, Side};
-use send::Way;
+use send::{Exit, Way};
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,10 +132,10 @@ fn forward_nat<P: Packet, T: Tables>(
     if headers.ttl <= 1 {
         return Verdict::Drop(DropReason::TtlExpired);
     }
-    let way = match send::way(packet, tables, headers, backend, headers.length_bytes) {
-        Ok(way) => way,
-        Err(reason) => return Verdict::Drop(reason),
-    };
+    let way = send::way(packet, tables, headers, backend, headers.length_bytes);
+    if let Exit::Closed(reason) = way.exit {
+        return Verdict::Drop(reason);
+    }
     let port = if backend.port == 0 { headers.flow.destination_port } else { backend.port };
     let to = Replacement { side: Side::Destination, address: backend.address, port };
     if nat::rewrite(packet.window(), headers, &to, way.routes_here()).is_none() {
@@ -151,12 +151,12 @@ fn forward_dsr_l2<P: Packet, T: Tables>(
     headers: &Headers,
     backend: &Backend,
 ) -> Verdict {
-    match send::way(packet, tables, headers, backend, headers.length_bytes) {
+    let way = send::way(packet, tables, headers, backend, headers.length_bytes);
+    if way.exit == Exit::Stack {
         // The stack would take the packet for itself: its destination is still the VIP.
-        Ok(Way::Stack) => Verdict::Drop(DropReason::Unresolved),
-        Ok(way) => send::send(packet, way, ForwardReason::DsrL2),
-        Err(reason) => Verdict::Drop(reason),
+        return Verdict::Drop(DropReason::Unresolved);
     }
+    send::send(packet, way, ForwardReason::DsrL2)
 }
 
 #[inline(always)]
@@ -170,10 +170,10 @@ fn forward_dsr_ipip<P: Packet, T: Tables>(
     let Ok(outer_length) = u16::try_from(outer_length) else {
         return Verdict::Drop(DropReason::TooBig);
     };
-    let way = match send::way(packet, tables, headers, backend, outer_length) {
-        Ok(way) => way,
-        Err(reason) => return Verdict::Drop(reason),
-    };
+    let way = send::way(packet, tables, headers, backend, outer_length);
+    if let Exit::Closed(reason) = way.exit {
+        return Verdict::Drop(reason);
+    }
     match dsr_ipip::encapsulate(packet, headers, backend, outer_length) {
         Ok(()) => send::send(packet, way, ForwardReason::DsrIpip),
         Err(reason) => Verdict::Drop(reason),
@@ -188,20 +188,22 @@ fn to_client<P: Packet, T: Tables>(
     headers: &Headers,
     entry: &ReverseValue,
 ) -> Verdict {
-    let way = match tables.route(&RouteQuestion {
+    let route = tables.route(&RouteQuestion {
         v4: headers.v4,
         protocol: headers.flow.protocol,
         length_bytes: headers.length_bytes,
         ingress_ifindex: packet.ingress_ifindex(),
         source: entry.vip,
         destination: headers.flow.destination,
-    }) {
-        Route::Found(hop) => Way::Wire(hop),
-        Route::NoNeighbour => Way::Stack,
-        Route::ToNode => return Verdict::Pass(PassReason::ToNode),
-        Route::None => return Verdict::Pass(PassReason::NotForwarded),
-        Route::TooBig => return Verdict::Drop(DropReason::TooBig),
+    });
+    let exit = match route.answer {
+        RouteAnswer::Found => Exit::Wire,
+        RouteAnswer::NoNeighbour => Exit::Stack,
+        RouteAnswer::ToNode => return Verdict::Pass(PassReason::ToNode),
+        RouteAnswer::None => return Verdict::Pass(PassReason::NotForwarded),
+        RouteAnswer::TooBig => return Verdict::Drop(DropReason::TooBig),
     };
+    let way = Way { exit, hop: route.hop };
     if headers.ttl <= 1 {
         return Verdict::Drop(DropReason::TtlExpired);
     }

@@ -1,6 +1,6 @@
 //! The maps in ordinary memory, for host tests, the simulator and `lbctl explain`.
 
-use super::{Route, RouteQuestion, Tables, Traffic};
+use super::{Route, RouteAnswer, RouteQuestion, Tables, Traffic};
 use crate::abi::{
     Address, Backend, BackendCounters, ReverseKey, ReverseValue, ServiceCounters, ServiceKey, ServiceValue,
     Slot,
@@ -22,7 +22,7 @@ pub struct MemTables {
     pub backends: Vec<Backend>,
     /// Return path of `nat`.
     pub reverse: BTreeMap<ReverseKey, ReverseValue>,
-    /// Answers of the routing table by destination; [`Route::None`] for all others.
+    /// Answers of the routing table by destination; [`RouteAnswer::None`] for all others.
     pub routes: BTreeMap<Address, Route>,
     /// Counters of frontends by index.
     pub service_counters: RefCell<BTreeMap<u32, ServiceCounters>>,
@@ -75,7 +75,7 @@ impl Tables for MemTables {
     }
 
     fn route(&self, question: &RouteQuestion) -> Route {
-        self.routes.get(&question.destination).copied().unwrap_or(Route::None)
+        self.routes.get(&question.destination).copied().unwrap_or(Route::without_hop(RouteAnswer::None))
     }
 
     fn count_service(&self, index: u32, traffic: Traffic) {

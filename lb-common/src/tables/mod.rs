@@ -75,10 +75,29 @@ pub struct RouteQuestion {
 }
 
 /// The routing table's answer.
+///
+/// A struct, not an enum with a payload: the compiler would leave the payload of the other variants undefined, and
+/// the kernel's verifier refuses a program that so much as spills an undefined register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub struct Route {
+    /// What it says.
+    pub answer: RouteAnswer,
+    /// The way; zero where there is none.
+    pub hop: NextHop,
+}
+
+impl Route {
+    /// An answer without a way.
+    pub const fn without_hop(answer: RouteAnswer) -> Self {
+        Self { answer, hop: NextHop { ethernet: [0; 3], ifindex: 0 } }
+    }
+}
+
+/// What the routing table says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteAnswer {
     /// There is a way.
-    Found(NextHop),
+    Found,
     /// There is a way, but the neighbour's MAC is not known.
     NoNeighbour,
     /// The destination is this node, or it is no unicast address.
