@@ -9,7 +9,7 @@ mod nat;
 mod parse;
 mod send;
 
-pub use parse::{Headers, parse};
+pub use parse::{Family, Headers, family, parse};
 
 use crate::abi::{
     Backend, BackendFlags, DropReason, ForwardMode, ForwardReason, PassReason, ReverseKey, ReverseValue,
@@ -56,7 +56,18 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 
 #[inline(always)]
 fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let headers = match parse(packet.window()) {
+    // Two copies of all that follows, one a family: each knows at compile time which fields there are, and keeps
+    // them in registers.
+    match family(packet.window()) {
+        Ok(Family::V4) => decide_family(packet, tables, Family::V4),
+        Ok(Family::V6) => decide_family(packet, tables, Family::V6),
+        Err(reason) => Verdict::Pass(reason),
+    }
+}
+
+#[inline(always)]
+fn decide_family<P: Packet, T: Tables>(packet: &mut P, tables: &T, family: Family) -> Verdict {
+    let headers = match parse(packet.window(), family) {
         Ok(headers) => headers,
         Err(reason) => return Verdict::Pass(reason),
     };
