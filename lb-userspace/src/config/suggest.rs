@@ -11,11 +11,14 @@ pub(super) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'
     if written.len() > MAX_SUGGESTION_BYTES {
         return None;
     }
-    let tolerated_edits = (written.chars().count() / 3).max(1);
+    let written_chars = written.chars().count();
+    let tolerated_edits = (written_chars / 3).max(1);
     candidates
         .into_iter()
         .take(MAX_SUGGESTION_CANDIDATES)
         .filter(|candidate| candidate.len() <= MAX_SUGGESTION_BYTES)
+        // No distance is less than the difference in length, and that is cheaper to find.
+        .filter(|candidate| candidate.chars().count().abs_diff(written_chars) <= tolerated_edits)
         .map(|candidate| (strsim::osa_distance(written, candidate), candidate))
         .filter(|(edits, _)| *edits <= tolerated_edits)
         .min_by_key(|(edits, _)| *edits)
@@ -32,11 +35,12 @@ pub(super) fn name_hint<'c>(
     if let Some(name) = nearest(written, known.clone()) {
         return format!("did you mean {}?", quoted(name));
     }
-    let listed: Vec<String> = known.clone().take(MOST_LISTED).map(quoted).collect();
+    let mut listed: Vec<String> = known.take(MOST_LISTED + 1).map(quoted).collect();
     if listed.is_empty() {
         return none_exist.to_owned();
     }
-    let more = if known.count() > MOST_LISTED { ", …" } else { "" };
+    let more = if listed.len() > MOST_LISTED { ", …" } else { "" };
+    listed.truncate(MOST_LISTED);
     format!("known: {}{more}", listed.join(", "))
 }
 

@@ -11,14 +11,40 @@ use super::source::Span;
 /// Reads the text; what could be read is in the tree even when there are errors.
 pub(super) fn parse<'t>(text: &'t str, problems: &mut Problems) -> Spanned<DeTable<'t>> {
     let (tree, errors) = DeTable::parse_recoverable(text);
+    // Below a header that is there twice, each key that is there twice is a consequence.
+    let mut repeated_table: Span = 0..0;
     for error in errors {
         let span = error.span().unwrap_or_default();
+        if error.message() == DUPLICATE_KEY {
+            if repeated_table.contains(&span.start) {
+                continue;
+            }
+            repeated_table = table_below(text, &span).unwrap_or(repeated_table);
+        }
         let message = if is_bare_word(text, &span, error.message()) { BARE_WORD } else { error.message() };
         problems.push(Problem::syntax(span, message, hint(message)));
     }
     tree
 }
 
+/// The lines below the header that `key` stands in, up to the next header; `None` if it is no header.
+fn table_below(text: &str, key: &Span) -> Option<Span> {
+    let line_start = text.get(..key.start)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let is_header = |line: &str| line.trim_start().starts_with('[');
+    if !is_header(text.get(line_start..)?) {
+        return None;
+    }
+    let mut end = key.end;
+    for line in text.get(key.end..)?.split_inclusive('\n') {
+        if end > key.end && is_header(line) {
+            break;
+        }
+        end += line.len();
+    }
+    Some(key.end..end)
+}
+
+const DUPLICATE_KEY: &str = "duplicate key";
 const BARE_WORD: &str = "string values must be quoted";
 
 /// The parser takes some words without quotes for numbers that went wrong ("nat" begins like `nan`).
@@ -33,7 +59,7 @@ fn is_bare_word(text: &str, span: &Span, message: &str) -> bool {
 fn hint(message: &str) -> &'static str {
     const HINTS: [(&str, &str); 16] = [
         (BARE_WORD, "put the value in double quotes"),
-        ("duplicate key", "this name is used before; keep one of the two, or rename one"),
+        (DUPLICATE_KEY, "this name is used before; keep one of the two, or rename one"),
         ("unclosed array", "close the array with `]`"),
         ("unclosed table", "close the header with `]`"),
         ("unclosed array table", "close the header with `]]`"),

@@ -74,17 +74,21 @@ fn programs_get_the_same_as_json() {
     );
 }
 
+fn with_unknown_keys(count: usize) -> String {
+    let mut lines: Vec<String> = (0..count).map(|n| format!("mystery{n} = 1")).collect();
+    lines.push(BASE.to_owned());
+    lines.join("\n")
+}
+
 #[test]
 fn only_so_many_are_shown_and_the_rest_is_counted() {
-    let unknown: String = (0..60).map(|n| format!("mystery{n} = 1\n")).collect();
-    let errors = parse(&format!("{unknown}{BASE}")).unwrap_err();
+    let errors = parse(&with_unknown_keys(60)).unwrap_err();
     assert_eq!(errors.len(), 60);
     assert!(errors.to_string().ends_with("\nlb.toml: and 10 more"), "{errors}");
     assert_eq!(errors.to_string().lines().count(), 51);
     assert!(errors.render(false).ends_with("… and 10 more errors"));
 
-    let unknown: String = (0..1_200).map(|n| format!("mystery{n} = 1\n")).collect();
-    let errors = parse(&format!("{unknown}{BASE}")).unwrap_err();
+    let errors = parse(&with_unknown_keys(1_200)).unwrap_err();
     assert_eq!((errors.len(), errors.entries().count()), (1_200, 1_000));
 }
 
