@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn columns_count_characters_not_bytes() {
-        assert_eq!(place("# grün\nü = ä", 10..11), (2, 3));
+        assert_eq!(place("# grün\nü = ä", 11..12), (2, 3));
     }
 
     #[test]

@@ -60,14 +60,11 @@ impl<'a> TableReader<'a> {
             problems.push_with(|| {
                 let written = key.get_ref();
                 let message = format!("{} has no key {}", self.what, quoted(written));
-                match suggest::nearest(written, self.known.iter().copied()) {
-                    Some(near) => Problem::value(key.span(), message, format!("did you mean `{near}`?")),
-                    // Under a broken header a good key is in the wrong table: not a problem of its own.
-                    None => {
-                        let hint = format!("its keys are {}", listed(&self.known));
-                        Problem::relation(key.span(), message, hint)
-                    }
+                if let Some(near) = suggest::nearest(written, self.known.iter().copied()) {
+                    return Problem::value(key.span(), message, format!("did you mean `{near}`?"));
                 }
+                // Under a broken header a good key is in the wrong table: not a problem of its own.
+                Problem::relation(key.span(), message, format!("its keys are {}", listed(&self.known)))
             });
         }
     }
