@@ -37,7 +37,7 @@ pub struct BackendSpec {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     /// The text is no TOML.
-    #[error("the configuration file is not TOML: {message} (mend the file first; lbctl names the line)")]
+    #[error("the configuration file is not TOML: {message} (mend the file first)")]
     Syntax {
         /// What the TOML parser says.
         message: String,
