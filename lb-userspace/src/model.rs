@@ -235,6 +235,11 @@ impl Service {
 }
 
 impl Model {
+    /// Whether no client can reach anything: legal, and worth a question before it replaces a model that serves.
+    pub fn serves_nothing(&self) -> bool {
+        self.services.is_empty()
+    }
+
     /// Every VIP of the model, once.
     pub fn vips(&self) -> BTreeSet<IpAddr> {
         self.services.values().flat_map(|service| service.vips.iter().copied()).collect()
