@@ -157,14 +157,14 @@ impl Link {
     pub fn restore(&self) -> Result<()> {
         let mut cut = lock(&self.cut);
         let Some(routes) = cut.take() else { return Ok(()) };
-        let mut lines = vec![format!("link set dev {} up", self.b.interface)];
-        lines.extend(routes);
-        tool::ip_batch(self.b.host.netns(), &lines).map(drop).context("restoring a link")
+        let host = &self.b.host;
+        host.ip(&format!("link set dev {} up", self.b.interface))?;
+        routes.iter().try_for_each(|route| host.ip(route).map(drop)).context("restoring a link's routes")
     }
 }
 
 impl Attached {
-    /// `ip` commands that put back those routes of the interface that the kernel does not add by itself when the
+    /// Arguments of `ip` that put back those routes of the interface that the kernel does not add by itself when the
     /// interface comes up.
     fn routes(&self) -> Result<Vec<String>> {
         let mut commands = Vec::new();
