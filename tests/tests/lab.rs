@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// Time in which a ping that must not be answered would have been.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// Two hosts on a bridge, `a` with ::1 and .1, `b` with ::2 and .2.
+/// Two hosts on a bridge: `a` has 10.0.0.1, `b` has 10.0.0.2, and IPv6 addresses with the same last part.
 struct Pair {
     a: Host,
     b: Host,
@@ -55,7 +55,7 @@ fn process_runs(pid: u32) -> bool {
 }
 
 fn mounts_in(dir: &Path) -> usize {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
     mounts.lines().filter(|line| line.contains(&*dir.to_string_lossy())).count()
 }
 

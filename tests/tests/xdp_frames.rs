@@ -11,13 +11,13 @@ use lb_tests::lab::{Direction, End, Host, Lab};
 /// Time for what should happen at once on an idle machine.
 const SOON: Duration = Duration::from_secs(10);
 
-/// bpf(2) commands, the type of an XDP program and of its attachment (linux/bpf.h).
+/// bpf(2) commands, the type of an XDP program and of its attachment (bpf(2)).
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 
-/// Attach as native XDP or fail (linux/if_link.h, `XDP_FLAGS_DRV_MODE`).
+/// Attach as native XDP or fail (`XDP_FLAGS_DRV_MODE`).
 const NATIVE: u32 = 1 << 2;
 
 /// The XDP action that sends a frame back.
@@ -26,7 +26,7 @@ const XDP_TX: i32 = 3;
 /// Helper function `bpf_redirect`.
 const BPF_REDIRECT: i32 = 23;
 
-/// Instructions by what they do (linux/bpf.h: class, operation and source).
+/// Instructions by what they do (RFC 9669: class, operation and source).
 const MOVE_CONSTANT: u8 = 0xb7;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;

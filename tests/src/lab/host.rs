@@ -8,13 +8,13 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{MountFlags, mount};
 
 use super::capture::Capture;
 use super::packet_socket::PacketSocket;
 use super::process::{Output, Process, Running};
-use super::{Shared, lock, namespace, ping, tool};
+use super::{MAX_PROCESSES, Shared, lock, namespace, ping, tool};
 
 /// Settings of every host: packets are neither dropped nor answered for reasons that a test did not ask for.
 const SYSCTLS: [(&str, &str); 13] = [
@@ -110,7 +110,10 @@ impl Host {
         let lab = self.lab();
         let running = Running::start(command, self.name(), &lab.dir, lab.next_log())?;
         let mut processes = lock(&lab.processes);
-        processes.retain(|process| process.is_alive());
+        ensure!(
+            processes.len() < MAX_PROCESSES,
+            "the lab started {MAX_PROCESSES} programs: that is all it can"
+        );
         processes.push(Arc::clone(&running));
         Ok(Process::new(running))
     }
@@ -123,7 +126,11 @@ impl Host {
     pub fn run(&self, command: Command, timeout: Duration) -> Result<Output> {
         let process = self.spawn(command)?;
         match process.wait(timeout)? {
-            Some(status) => process.output(status),
+            Some(status) => {
+                let output = process.output(status)?;
+                process.forget(&self.lab().processes)?;
+                Ok(output)
+            }
             None => bail!("not ended after {timeout:?}: {}", process.log_tail()),
         }
     }

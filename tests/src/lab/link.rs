@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::host::{Host, address_line};
-use super::{lock, tool};
+use super::{Shared, lock, tool};
 
 /// MTU of a link unless its ends say otherwise, in bytes.
 const DEFAULT_MTU: u32 = 1_500;
@@ -68,6 +68,10 @@ impl End {
 
     pub(super) fn host_name(&self) -> &str {
         self.host.name()
+    }
+
+    pub(super) fn is_of(&self, lab: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(self.host.lab(), lab)
     }
 
     fn mac_or_next(&self) -> [u8; 6] {

@@ -4,6 +4,23 @@
 //! captures; cuts. Imports nothing of ours.
 //! Always holds: everything made carries its owner's identity in its name, so that labs run side by side, [`Lab`]'s
 //! drop removes what it made (on a panic too), and [`Lab::sweep`] removes what a killed owner left behind.
+//!
+//! ```no_run
+//! # use std::{process::Command, time::Duration};
+//! # use lb_tests::lab::{End, Lab};
+//! # fn main() -> anyhow::Result<()> {
+//! let lab = Lab::new("example")?;
+//! let (client, server) = (lab.host("client")?, lab.host("server")?);
+//! let bridge = lab.bridge("segment")?;
+//! bridge.join(End::new(&client, "eth0").address("10.0.0.1/24"))?;
+//! let cable = bridge.join(End::new(&server, "eth0").address("10.0.0.2/24"))?;
+//! let nginx = server.spawn(Command::new("nginx"))?;
+//! client.ping("10.0.0.2".parse()?, Duration::from_secs(1))?;
+//! cable.cut()?;
+//! nginx.terminate()?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod bridge;
 mod capture;
@@ -40,6 +57,9 @@ use process::Running;
 
 /// Directory of every lab's files: logs and bpffs mounts. Only root can write there.
 const LABS_DIR: &str = "/run/lb-lab";
+
+/// Programs that one lab starts with [`Host::spawn`], ended ones included.
+const MAX_PROCESSES: usize = 4_096;
 
 /// Longest name of a lab or a host.
 const MAX_NAME_LEN: usize = 40;
@@ -144,9 +164,16 @@ impl Lab {
     /// A veth pair between two hosts, up at both ends, offloads off.
     ///
     /// # Errors
-    /// When an interface name is taken or an address is malformed.
+    /// When an interface name is taken, an address is malformed, or a host is of another lab.
     pub fn link(&self, a: End, b: End) -> Result<Link> {
+        ensure!(a.is_of(&self.shared) && b.is_of(&self.shared), "a link between hosts of different labs");
         Link::create(a, b)
+    }
+
+    /// The end of what every program printed that [`Host::spawn`] started, for messages. A panic prints it by itself.
+    pub fn logs(&self) -> String {
+        let tails = lock(&self.shared.processes).iter().map(|process| process.log_tail()).collect::<Vec<_>>();
+        tails.join("\n")
     }
 
     /// Directory of the lab's files; removed with the lab.
@@ -162,12 +189,10 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let processes = std::mem::take(&mut *lock(&self.shared.processes));
         if thread::panicking() {
-            for process in &processes {
-                eprintln!("{}", process.log_tail());
-            }
+            eprintln!("{}", self.logs());
         }
+        let processes = std::mem::take(&mut *lock(&self.shared.processes));
         process::end_all(&processes);
         if let Err(error) = sweep::remove_lab(&self.shared.id.to_string(), Path::new(LABS_DIR)) {
             eprintln!("lab {}: not everything could be removed: {error:#}", self.shared.id);

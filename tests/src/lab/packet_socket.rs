@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::net::netdevice::name_to_index;
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
 /// Buffer in the kernel for frames not read yet, in bytes.
@@ -34,7 +35,7 @@ impl PacketSocket {
         // Without a protocol no frame arrives before the socket is bound to the interface.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None).context("opening a packet socket")?;
         let index = name_to_index(&socket, interface).context("no such interface")?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER_LEN)?;
+        set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_LEN)?;
         socket.bind(&link_address(index)?).context("binding a packet socket")?;
         Ok(Self { socket, buffer: vec![MaybeUninit::uninit(); MAX_FRAME_LEN] })
     }

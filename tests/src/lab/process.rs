@@ -157,6 +157,13 @@ impl Process {
         self.running.log_tail()
     }
 
+    /// Removes an ended program's traces.
+    pub(super) fn forget(self, processes: &Mutex<Vec<Arc<Running>>>) -> Result<()> {
+        lock(processes).retain(|process| !Arc::ptr_eq(process, &self.running));
+        fs::remove_file(&self.running.stdout)?;
+        Ok(fs::remove_file(&self.running.stderr)?)
+    }
+
     pub(super) fn output(&self, status: ExitStatus) -> Result<Output> {
         let running = &self.running;
         Ok(Output {

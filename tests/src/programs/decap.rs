@@ -9,6 +9,7 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tun::Tun;
@@ -22,7 +23,7 @@ const MAX_PACKET_LEN: usize = 65_536;
 /// Buffer in the kernel for packets not taken yet, in bytes.
 const RECEIVE_BUFFER_LEN: usize = 16 << 20;
 
-/// Room for the largest IPv4 header, in bytes.
+/// Length of an IPv4 header without options, in bytes.
 const MIN_IPV4_LEN: usize = 20;
 
 /// One kind of tunnel.
@@ -56,7 +57,7 @@ pub fn decap(device: &str) -> Result<()> {
     for form in &FORMS {
         let socket = Socket::new(form.outer, Type::RAW, Some(Protocol::from(form.protocol)))
             .with_context(|| format!("opening a raw socket for {}", form.name))?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER_LEN)?;
+        set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_LEN)?;
         sockets.push((form, socket));
     }
     println!("{READY}");
