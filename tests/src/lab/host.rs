@@ -108,12 +108,12 @@ impl Host {
         let bpffs = lock(&self.inner.bpffs).as_ref().map(|path| path.to_string_lossy().into_owned());
         namespace::start_inside(&mut command, &self.inner.netns_fd, bpffs.as_deref())?;
         let lab = self.lab();
-        let running = Running::start(command, self.name(), &lab.dir, lab.next_log())?;
         let mut processes = lock(&lab.processes);
         ensure!(
             processes.len() < MAX_PROCESSES,
             "the lab started {MAX_PROCESSES} programs: that is all it can"
         );
+        let running = Running::start(command, self.name(), &lab.dir, lab.next_log())?;
         processes.push(Arc::clone(&running));
         Ok(Process::new(running))
     }
