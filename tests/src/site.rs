@@ -210,9 +210,9 @@ impl WebFleet {
              path = \"/healthz\"\n\
              port = {HTTP_PORT}\n\
              interval = \"200ms\"\n\
-             timeout = \"100ms\"\n\
+             timeout = \"200ms\"\n\
              rise = 2\n\
-             fall = 2\n",
+             fall = 3\n",
             bpffs.display(),
             control_socket.display()
         );
