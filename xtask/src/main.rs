@@ -13,6 +13,7 @@ mod privilege;
 mod progress;
 mod setup;
 mod text;
+mod verify;
 mod workspace;
 
 /// Set-up, build, run, lab, test, bench and verify.
@@ -27,6 +28,8 @@ struct Cli {
 enum Command {
     /// Install what the project needs and this machine lacks
     Setup(setup::SetupArgs),
+    /// Check layering, house rules and the hot path of the built datapath
+    Verify,
     /// Set up, then build lbd, lbctl and the lab
     Build(build::BuildArgs),
 }
@@ -34,6 +37,7 @@ enum Command {
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Setup(args) => setup::command(&args),
+        Command::Verify => verify::command(),
         Command::Build(args) => build::command(&args),
     }
 }
