@@ -25,8 +25,16 @@ pub struct BuildArgs {
 /// When set-up or cargo fails.
 pub fn command(args: &BuildArgs) -> Result<ExitCode> {
     setup::ensure(&[Group::Toolchain])?;
-    workspace::run(&mut cargo_build(args.release, &["-p", "lb-userspace", "-p", "lb-tests"]))?;
+    all(args.release)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the binaries and the lab's programs.
+///
+/// # Errors
+/// When cargo fails.
+pub fn all(release: bool) -> Result<()> {
+    workspace::run(&mut cargo_build(release, &["-p", "lb-userspace", "-p", "lb-tests"]))
 }
 
 /// Builds `lbd` and `lbctl` and returns the directory they are in.

@@ -61,3 +61,27 @@ impl Privilege {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::shown;
+
+    #[test]
+    fn root_runs_the_program_itself() {
+        let command = Privilege::Root.command("apt-get", &[("A", "b")], "install").unwrap();
+        assert_eq!(shown(&command), "A=b apt-get");
+    }
+
+    #[test]
+    fn sudo_raises_one_command_and_carries_its_variables() {
+        let command = Privilege::Sudo.command("apt-get", &[("A", "b")], "install").unwrap();
+        assert_eq!(shown(&command), "sudo env A=b apt-get");
+    }
+
+    #[test]
+    fn with_neither_the_error_says_what_for_and_what_to_do() {
+        let error = Privilege::None.command("apt-get", &[], "install packages").unwrap_err().to_string();
+        assert!(error.contains("install packages (apt-get)") && error.contains("sudo"), "{error}");
+    }
+}

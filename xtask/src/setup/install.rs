@@ -60,7 +60,7 @@ pub fn carry_out(step: &Step, privilege: Privilege) -> Result<()> {
                 LINKER_FEATURE,
             ]);
             command.args(force.then_some("--force")).env("LLVM_PREFIX", LLVM_PREFIX);
-            progress::step("building bpf-linker (about a minute)", "bpf-linker", &mut command)
+            progress::step("building bpf-linker (a minute or more)", "bpf-linker", &mut command)
         }
         Step::Binstall => progress::step(
             "building cargo-binstall (several minutes)",

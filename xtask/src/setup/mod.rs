@@ -75,10 +75,10 @@ pub fn ensure(groups: &[Group]) -> Result<()> {
     complete(groups, present, false)
 }
 
-/// Whether cargo has its formatter and its lints, without which their tiers of the tests are left out.
-pub fn cargo_components() -> (bool, bool) {
+/// A component of cargo that a tier of the tests needs, if this machine cannot have it: no set-up can install it.
+pub fn lacks_component(name: &str) -> bool {
     let present = Present::on_this_machine();
-    (present.rustfmt, present.clippy)
+    !(if name == "rustfmt" { present.rustfmt } else { present.clippy })
 }
 
 /// Installs what is missing.
