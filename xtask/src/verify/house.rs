@@ -69,7 +69,8 @@ fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Whether a file, by its name or its directory's, is tests.
 fn is_tests(file: &Path) -> bool {
-    file.ends_with("tests.rs") || file.parent().is_some_and(|directory| directory.ends_with("tests"))
+    let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    stem == "tests" || stem.ends_with("_tests") || file.parent().is_some_and(|dir| dir.ends_with("tests"))
 }
 
 /// The findings in one file.
