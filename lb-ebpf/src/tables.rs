@@ -5,7 +5,7 @@ use aya_ebpf::{
     bindings::{bpf_fib_lookup, xdp_md},
     helpers::bpf_fib_lookup as fib_lookup,
 };
-use lb_common::abi::{Backend, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot};
+use lb_common::abi::{Backend, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot, place};
 use lb_common::hash::HashKey;
 use lb_common::tables::{NextHop, Route, RouteAnswer, RouteQuestion, Tables, Traffic};
 
@@ -60,9 +60,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn service(&self, key: &ServiceKey) -> Option<&ServiceValue> {
-        // SAFETY: the agent replaces values whole, and the kernel frees a replaced one only after this run (RCU).
-        unsafe { maps::LB_SERVICES.get(key) }
+    fn service(&self, key: &ServiceKey, v4: bool) -> Option<&ServiceValue> {
+        let word = place::port_and_protocol(key.port, key.protocol);
+        let get = |index| maps::LB_SERVICES.get(index);
+        let entry = place::find(key.address, word, v4, maps::SERVICE_MASK.load(), get)?;
+        Some(&entry.value)
     }
 
     #[inline(always)]
@@ -84,9 +86,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn reverse(&self, key: &ReverseKey) -> Option<&ReverseValue> {
-        // SAFETY: as for services.
-        unsafe { maps::LB_REVERSE.get(key) }
+    fn reverse(&self, key: &ReverseKey, v4: bool) -> Option<&ReverseValue> {
+        let word = place::port_and_protocol(key.port, key.protocol);
+        let get = |index| maps::LB_REVERSE.get(index);
+        let entry = place::find(key.address, word, v4, maps::REVERSE_MASK.load(), get)?;
+        Some(&entry.value)
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@ mod attach;
 mod maps;
 mod mmap;
 mod pins;
+mod places;
 
 pub use attach::{Attached, program_name};
 pub use pins::Pins;
@@ -15,7 +16,7 @@ use super::{Capacity, DataplaneError};
 use aya::maps::{Array, MapData, MapInfo};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{ABI_VERSION, Settings, names};
+use lb_common::abi::{ABI_VERSION, Settings, names, place};
 use maps::{Maps, Raw};
 use std::path::{Path, PathBuf};
 
@@ -200,10 +201,14 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
 fn load(pins: &Pins, config: &KernelConfig, settings: &Settings) -> Result<Ebpf, KernelError> {
     let [key_0, key_1] = settings.hash_key;
     let level = config.log_level as u8;
+    let service_mask = place::places(config.capacity.services) - 1;
+    let reverse_mask = place::places(maps::reverse_capacity(config.capacity)) - 1;
     let mut loader = EbpfLoader::new();
     loader
         .override_global(names::HASH_KEY_0, &key_0, true)
         .override_global(names::HASH_KEY_1, &key_1, true)
+        .override_global(names::SERVICE_MASK, &service_mask, true)
+        .override_global(names::REVERSE_MASK, &reverse_mask, true)
         .override_global(aya_log::LEVEL, &level, false);
     for name in names::PINNED {
         loader.map_pin_path(name, pins.map(name));
@@ -218,11 +223,11 @@ fn load(pins: &Pins, config: &KernelConfig, settings: &Settings) -> Result<Ebpf,
 fn sizes(capacity: Capacity) -> [(&'static str, u32); 7] {
     let Capacity { services, backends, slots } = capacity;
     [
-        (names::SERVICES, services),
+        (names::SERVICES, place::places(services)),
         (names::SLOTS, slots),
         (names::BACKENDS, backends),
         (names::IDENTITIES, backends),
-        (names::REVERSE, backends.saturating_mul(maps::REVERSE_PER_BACKEND)),
+        (names::REVERSE, place::places(maps::reverse_capacity(capacity))),
         (names::SERVICE_COUNTERS, services),
         (names::BACKEND_COUNTERS, backends),
     ]
