@@ -93,6 +93,8 @@ pub struct Report {
     pub program: String,
     /// Functions that a packet can reach, with their instructions (slots of 8 bytes).
     pub functions: BTreeMap<String, usize>,
+    /// Cold functions that it calls, which are not followed.
+    pub cold: BTreeSet<String>,
     /// Calls to helpers in these functions, as written in the code.
     pub helpers: BTreeMap<i32, usize>,
     /// Deepest use of the stack along a chain of calls, in bytes, as far as offsets are constant.
@@ -135,6 +137,9 @@ impl fmt::Display for Report {
         writeln!(f, "{}: {total} instructions, stack {} bytes", self.program, self.stack_bytes)?;
         for (name, instructions) in &self.functions {
             writeln!(f, "  {instructions:>6} {name}")?;
+        }
+        for name in &self.cold {
+            writeln!(f, "    cold {name} (not followed)")?;
         }
         let helpers: Vec<String> =
             self.helpers.iter().map(|(id, count)| format!("{} {count}", helper_name(*id))).collect();
@@ -182,6 +187,7 @@ fn examine_program(object: &Object, program: FunctionId, cold: &[&str]) -> Resul
     let mut report = Report {
         program: object.function(program)?.name.clone(),
         functions: BTreeMap::new(),
+        cold: BTreeSet::new(),
         helpers: BTreeMap::new(),
         stack_bytes: deepest(program, &bodies, &mut Vec::new())?,
         byte_loops: BTreeSet::new(),
@@ -196,6 +202,9 @@ fn examine_program(object: &Object, program: FunctionId, cold: &[&str]) -> Resul
         }
         for callee in &body.callees {
             let callee = &object.function(*callee)?.name;
+            if is_one_of(callee, cold) {
+                report.cold.insert(callee.clone());
+            }
             if BYTE_LOOPS.contains(&callee.as_str()) {
                 report.byte_loops.insert((name.clone(), callee.clone()));
             }

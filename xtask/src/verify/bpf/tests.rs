@@ -143,7 +143,9 @@ fn a_byte_loop_below_a_cold_function_is_allowed_and_elsewhere_is_not() {
     ];
     let mut object = object(&functions);
     relocate(&mut object, 0, 0);
-    assert!(only_report(&object).findings().is_empty());
+    let report = only_report(&object);
+    assert!(report.findings().is_empty());
+    assert!(report.to_string().contains("log::cold_drop (not followed)"), "{report}");
     assert_eq!(examine(&object, &[]).unwrap()[0].findings().len(), 1);
 }
 
