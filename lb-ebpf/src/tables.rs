@@ -5,6 +5,7 @@ use aya_ebpf::{
     bindings::{bpf_fib_lookup, xdp_md},
     helpers::bpf_fib_lookup as fib_lookup,
 };
+use core::mem::MaybeUninit;
 use lb_common::abi::{Backend, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot, place};
 use lb_common::hash::HashKey;
 use lb_common::tables::{NextHop, Route, RouteAnswer, RouteQuestion, Tables, Traffic};
@@ -36,7 +37,7 @@ mod answer {
 
 /// `struct bpf_fib_lookup` with both MACs (source, then destination) as aligned words: clearing or copying byte arrays
 /// would become calls that loop over bytes.
-#[repr(C)]
+#[repr(C, align(8))]
 struct Fib {
     family: u8,
     protocol: u8,
@@ -52,6 +53,24 @@ struct Fib {
 }
 
 const _: () = assert!(size_of::<Fib>() == size_of::<bpf_fib_lookup>());
+
+/// Words of eight bytes in a [`Fib`].
+const FIB_WORDS: usize = size_of::<Fib>() / 8;
+
+impl Fib {
+    /// All zero, by volatile stores of whole words: plain ones would be gathered into a call to memset.
+    #[inline(always)]
+    fn zeroed() -> Self {
+        let mut fib = MaybeUninit::<Self>::uninit();
+        let words = fib.as_mut_ptr().cast::<u64>();
+        for at in 0..FIB_WORDS {
+            // SAFETY: `at` is below the number of words, and the struct is 8-aligned.
+            unsafe { words.add(at).write_volatile(0) };
+        }
+        // SAFETY: every byte was written, and zero is a value of every field.
+        unsafe { fib.assume_init() }
+    }
+}
 
 impl Tables for KernelTables {
     #[inline(always)]
@@ -95,19 +114,13 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn route(&self, question: &RouteQuestion) -> Route {
-        let mut fib = Fib {
-            family: if question.v4 { AF_INET } else { AF_INET6 },
-            protocol: question.protocol,
-            source_port: 0,
-            destination_port: 0,
-            total_length: question.length_bytes,
-            ifindex: question.ingress_ifindex,
-            flow_info: 0,
-            source: fib_address(question.v4, question.source),
-            destination: fib_address(question.v4, question.destination),
-            table: 0,
-            macs: [0; 3],
-        };
+        let mut fib = Fib::zeroed();
+        fib.family = if question.v4 { AF_INET } else { AF_INET6 };
+        fib.protocol = question.protocol;
+        fib.total_length = question.length_bytes;
+        fib.ifindex = question.ingress_ifindex;
+        fib.source = fib_address(question.v4, question.source);
+        fib.destination = fib_address(question.v4, question.destination);
         // SAFETY: the context is the running program's, and `fib` has the layout and size of bpf_fib_lookup.
         let code = unsafe { fib_lookup(self.ctx.cast(), (&raw mut fib).cast(), size_of::<Fib>() as i32, 0) };
         let answer = match i64::from(code) {

@@ -23,7 +23,7 @@ const REPEAT: u32 = 400_000;
 /// Backends of the pool.
 const BACKENDS: u32 = 100;
 /// Slots of its table.
-const SLOTS: u32 = 65_537;
+const SLOTS: u32 = 16_381;
 /// Interface that BPF_PROG_TEST_RUN pretends to receive on: the loopback interface.
 const INGRESS: u32 = 1;
 /// Port of the service.

@@ -4,6 +4,7 @@
 //! link in one step, so that packets always meet one program or the other.
 
 mod attach;
+mod log_reader;
 mod maps;
 mod mmap;
 mod pins;
@@ -139,6 +140,12 @@ pub enum KernelError {
     /// A map could not be used.
     #[error(transparent)]
     Maps(#[from] DataplaneError),
+    /// The program's log cannot be read.
+    #[error("the datapath's log cannot be read: {source}")]
+    Log {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// No random numbers for the hash key.
     #[error("the kernel gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -149,6 +156,7 @@ pub struct KernelDataplane {
     ebpf: Ebpf,
     maps: Maps,
     pins: Pins,
+    log_level: LogLevel,
     /// Where a bpffs had to be mounted.
     pub mounted: Option<PathBuf>,
     /// Whether the maps were there already.
@@ -176,7 +184,7 @@ impl KernelDataplane {
         if former.is_none() {
             maps.write_settings(&settings)?;
         }
-        Ok(Self { ebpf, maps, pins, mounted, adopted: former.is_some() })
+        Ok(Self { ebpf, maps, pins, log_level: config.log_level, mounted, adopted: former.is_some() })
     }
 
     /// The loaded program, for attaching and for test runs.
@@ -185,11 +193,6 @@ impl KernelDataplane {
     /// [`KernelError::Incomplete`], which a sound build excludes.
     pub fn program(&mut self) -> Result<&mut Xdp, KernelError> {
         program(&mut self.ebpf)
-    }
-
-    /// The object, for the log reader.
-    pub fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
     }
 }
 
