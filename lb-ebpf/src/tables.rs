@@ -58,17 +58,17 @@ const _: () = assert!(size_of::<Fib>() == size_of::<bpf_fib_lookup>());
 const FIB_WORDS: usize = size_of::<Fib>() / 8;
 
 impl Fib {
-    /// All zero, by volatile stores of whole words: plain ones would be gathered into a call to memset.
+    /// Clears it, in place and by volatile stores of whole words: plain ones, or a copy of the cleared value, would be
+    /// gathered into a call to memset.
     #[inline(always)]
-    fn zeroed() -> Self {
-        let mut fib = MaybeUninit::<Self>::uninit();
+    fn clear(fib: &mut MaybeUninit<Self>) -> &mut Self {
         let words = fib.as_mut_ptr().cast::<u64>();
         for at in 0..FIB_WORDS {
             // SAFETY: `at` is below the number of words, and the struct is 8-aligned.
             unsafe { words.add(at).write_volatile(0) };
         }
         // SAFETY: every byte was written, and zero is a value of every field.
-        unsafe { fib.assume_init() }
+        unsafe { fib.assume_init_mut() }
     }
 }
 
@@ -114,7 +114,8 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn route(&self, question: &RouteQuestion) -> Route {
-        let mut fib = Fib::zeroed();
+        let mut room = MaybeUninit::uninit();
+        let fib = Fib::clear(&mut room);
         fib.family = if question.v4 { AF_INET } else { AF_INET6 };
         fib.protocol = question.protocol;
         fib.total_length = question.length_bytes;
@@ -122,7 +123,7 @@ impl Tables for KernelTables {
         fib.source = fib_address(question.v4, question.source);
         fib.destination = fib_address(question.v4, question.destination);
         // SAFETY: the context is the running program's, and `fib` has the layout and size of bpf_fib_lookup.
-        let code = unsafe { fib_lookup(self.ctx.cast(), (&raw mut fib).cast(), size_of::<Fib>() as i32, 0) };
+        let code = unsafe { fib_lookup(self.ctx.cast(), core::ptr::from_mut(fib).cast(), size_of::<Fib>() as i32, 0) };
         let answer = match i64::from(code) {
             answer::SUCCESS => RouteAnswer::Found,
             answer::NO_NEIGHBOUR => RouteAnswer::NoNeighbour,
@@ -130,7 +131,7 @@ impl Tables for KernelTables {
             answer::FRAGMENTATION_NEEDED => RouteAnswer::TooBig,
             _ => RouteAnswer::None,
         };
-        Route { answer, hop: NextHop { ethernet: ethernet(&fib), ifindex: fib.ifindex } }
+        Route { answer, hop: NextHop { ethernet: ethernet(fib), ifindex: fib.ifindex } }
     }
 
     #[inline(always)]
