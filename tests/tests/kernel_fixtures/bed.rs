@@ -106,7 +106,7 @@ impl Bed {
     }
 
     /// Allows redirects to an interface.
-    pub fn dataplane_device(&mut self, ifindex: u32) -> anyhow::Result<()> {
+    pub fn allow_redirects_to(&mut self, ifindex: u32) -> anyhow::Result<()> {
         Ok(self.dataplane.apply(&Op::PutDevice(ifindex))?)
     }
 
