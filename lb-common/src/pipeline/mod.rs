@@ -183,8 +183,11 @@ fn forward_dsr_ipip<P: Packet, T: Tables>(
         return Verdict::Drop(DropReason::TooBig);
     };
     let way = send::way(packet, tables, headers, backend, outer_length);
-    if let Exit::Closed(reason) = way.exit {
-        return Verdict::Drop(reason);
+    match way.exit {
+        Exit::Wire => {}
+        // The stack would discard the packet as a martian: its outer source is the node's own address.
+        Exit::Stack => return Verdict::Drop(DropReason::Unresolved),
+        Exit::Closed(reason) => return Verdict::Drop(reason),
     }
     match dsr_ipip::encapsulate(packet, headers, backend, outer_length) {
         Ok(()) => send::send(packet, way, ForwardReason::DsrIpip),
