@@ -188,7 +188,9 @@ fn uneven(label: &str, when: &str, counts: &ByWeb, dead: Option<usize>) -> Vec<S
     let live = || counts.iter().enumerate().filter(|(web, _)| Some(*web) != dead);
     let total: u32 = live().map(|(_, count)| count).sum();
     if total < MIN_JUDGED {
-        return vec![format!("{label}: {total} answers {when} are too few to judge ({MIN_JUDGED} are needed)")];
+        return vec![format!(
+            "{label}: {total} answers {when} are too few to judge ({MIN_JUDGED} are needed)"
+        )];
     }
     let share = 1.0 / f64::from(if dead.is_some() { WEBS - 1 } else { WEBS });
     let (least, most) = (least(total, share), most(total, share));
