@@ -28,6 +28,9 @@ static FLOW_MASK: Global<u32> = Global::new(0);
 /// Length of the frame as it was given to the kernel.
 #[unsafe(no_mangle)]
 static FRAME_BYTES: Global<u32> = Global::new(74);
+/// What the program under test adds in front of it.
+#[unsafe(no_mangle)]
+static GROWTH_BYTES: Global<u32> = Global::new(0);
 /// 1 for IPv6.
 #[unsafe(no_mangle)]
 static IPV6: Global<u32> = Global::new(0);
@@ -44,10 +47,9 @@ const CLIENTS: u32 = 0x0a00_0000;
 /// Restores the packet, gives it the next flow, and hands it on.
 #[xdp]
 pub fn bench_driver(ctx: XdpContext) -> u32 {
-    let grown = (ctx.data_end() - ctx.data()) as i32 - FRAME_BYTES.load() as i32;
-    if grown != 0 {
+    if ctx.data() + (FRAME_BYTES.load() as usize) < ctx.data_end() {
         // SAFETY: the context is the running program's.
-        let result = unsafe { bpf_xdp_adjust_head(ctx.ctx, grown) };
+        let result = unsafe { bpf_xdp_adjust_head(ctx.ctx, GROWTH_BYTES.load() as i32) };
         if result != 0 {
             return xdp_action::XDP_ABORTED;
         }

@@ -339,7 +339,7 @@ pub struct Built {
 }
 
 /// Whether an environment variable describes the outer build.
-fn belongs_to_outer_build(name: &OsStr) -> bool {
+pub fn belongs_to_outer_build(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     let kept = KEPT_CARGO_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     (name == "CARGO" || name.starts_with("CARGO_")) && !kept || OUTER_BUILD_VARIABLES.contains(&name)

@@ -9,7 +9,7 @@ mod nat;
 mod parse;
 mod send;
 
-pub use parse::{Headers, parse};
+pub use parse::{Family, Headers, family, parse};
 
 use crate::abi::{
     Backend, BackendFlags, DropReason, ForwardMode, ForwardReason, PassReason, ReverseKey, ReverseValue,
@@ -56,7 +56,18 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 
 #[inline(always)]
 fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let headers = match parse(packet.window()) {
+    // Two copies of all that follows, one a family: each knows at compile time which fields there are, and keeps
+    // them in registers.
+    match family(packet.window()) {
+        Ok(Family::V4) => decide_family(packet, tables, Family::V4),
+        Ok(Family::V6) => decide_family(packet, tables, Family::V6),
+        Err(reason) => Verdict::Pass(reason),
+    }
+}
+
+#[inline(always)]
+fn decide_family<P: Packet, T: Tables>(packet: &mut P, tables: &T, family: Family) -> Verdict {
+    let headers = match parse(packet.window(), family) {
         Ok(headers) => headers,
         Err(reason) => return Verdict::Pass(reason),
     };
@@ -67,13 +78,13 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         protocol: flow.protocol,
         zero: 0,
     };
-    if let Some(service) = tables.service(&key) {
+    if let Some(service) = tables.service(&key, headers.v4) {
         return to_backend(packet, tables, &headers, service);
     }
     if tables.has_reverse() {
         let key =
             ReverseKey { address: flow.source, port: flow.source_port, protocol: flow.protocol, zero: 0 };
-        if let Some(entry) = tables.reverse(&key) {
+        if let Some(entry) = tables.reverse(&key, headers.v4) {
             return to_client(packet, tables, &headers, entry);
         }
     }
@@ -115,10 +126,11 @@ fn to_backend<P: Packet, T: Tables>(
 #[inline(always)]
 fn choose<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue) -> Option<u32> {
     let hash = flow_hash(tables.hash_key(), &headers.flow, headers.v4);
-    if service.slot_count == 0 {
+    let (offset, count) = service.slots();
+    if count == 0 {
         return None;
     }
-    let slot = tables.slot(service.slot_offset.wrapping_add(slot_of(hash, service.slot_count)))?;
+    let slot = tables.slot(offset.wrapping_add(slot_of(hash, count)))?;
     Some(slot.current())
 }
 

@@ -3,7 +3,7 @@
 //! Always holds: headers that were returned lie inside the packet, and the packet has all the bytes that its IP
 //! header promises.
 
-use crate::abi::{PassReason, mapped};
+use crate::abi::{PassReason, is_mapped, mapped};
 use crate::hash::Flow;
 use crate::wire::{Window, ethernet, ipv4, ipv6, tcp, udp};
 
@@ -26,19 +26,40 @@ pub struct Headers {
     pub opens: bool,
 }
 
-/// Parses a frame. The error is the reason to leave it to the stack.
+/// Family of a frame's packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// The family of a frame. The error is the reason to leave it to the stack.
 ///
 /// # Errors
-/// [`PassReason::NotIp`], [`PassReason::OtherProtocol`], [`PassReason::Fragment`] or [`PassReason::Malformed`].
+/// [`PassReason::NotIp`], or [`PassReason::Malformed`] if not even the Ethernet header is there.
 #[inline(always)]
-pub fn parse(window: Window<'_>) -> Result<Headers, PassReason> {
+pub fn family(window: Window<'_>) -> Result<Family, PassReason> {
     let Some(frame) = window.chunk::<{ ethernet::LEN }>(0) else {
         return Err(PassReason::Malformed);
     };
     match frame.half::<{ ethernet::field::ETHER_TYPE }>() {
-        ethernet::TYPE_IPV4 => parse_ipv4(window),
-        ethernet::TYPE_IPV6 => parse_ipv6(window),
+        ethernet::TYPE_IPV4 => Ok(Family::V4),
+        ethernet::TYPE_IPV6 => Ok(Family::V6),
         _ => Err(PassReason::NotIp),
+    }
+}
+
+/// Parses a frame of that family. The error is the reason to leave it to the stack.
+///
+/// # Errors
+/// [`PassReason::OtherProtocol`], [`PassReason::Fragment`] or [`PassReason::Malformed`].
+#[inline(always)]
+pub fn parse(window: Window<'_>, family: Family) -> Result<Headers, PassReason> {
+    match family {
+        Family::V4 => parse_ipv4(window),
+        Family::V6 => parse_ipv6(window),
     }
 }
 
@@ -62,13 +83,16 @@ fn parse_ipv4(window: Window<'_>) -> Result<Headers, PassReason> {
     let transport_offset = ethernet::LEN + header_length;
     let protocol = ip.byte::<{ ipv4::field::PROTOCOL }>();
     let room = usize::from(length_bytes) - header_length;
-    let transport = parse_transport(window, protocol, transport_offset, room)?;
+    let opens = parse_transport(window, protocol, transport_offset, room)?;
+    let Some((source_port, destination_port)) = ports(window, transport_offset) else {
+        return Err(PassReason::Malformed);
+    };
     Ok(Headers {
         flow: Flow {
             source: mapped(ip.word::<{ ipv4::field::SOURCE }>()),
             destination: mapped(ip.word::<{ ipv4::field::DESTINATION }>()),
-            source_port: transport.source_port,
-            destination_port: transport.destination_port,
+            source_port,
+            destination_port,
             protocol,
         },
         v4: true,
@@ -76,7 +100,7 @@ fn parse_ipv4(window: Window<'_>) -> Result<Headers, PassReason> {
         length_bytes,
         ttl: ip.byte::<{ ipv4::field::TTL }>(),
         traffic_class: ip.byte::<{ ipv4::field::TYPE_OF_SERVICE }>(),
-        opens: transport.opens,
+        opens,
     })
 }
 
@@ -93,44 +117,41 @@ fn parse_ipv6(window: Window<'_>) -> Result<Headers, PassReason> {
     if version_class >> 12 != 6 || ethernet::LEN + usize::from(length_bytes) > window.len() {
         return Err(PassReason::Malformed);
     }
+    let (source, destination) = (ipv6::source(ip), ipv6::destination(ip));
+    if is_mapped(source) || is_mapped(destination) {
+        // Such addresses are for hosts' inside and never on the wire (RFC 4038 section 4.2); in our tables they are IPv4.
+        return Err(PassReason::Malformed);
+    }
     let protocol = ip.byte::<{ ipv6::field::NEXT_HEADER }>();
     if protocol == ipv6::NEXT_FRAGMENT {
         return Err(PassReason::Fragment);
     }
     let transport_offset = ethernet::LEN + ipv6::LEN;
-    let transport = parse_transport(window, protocol, transport_offset, usize::from(payload))?;
+    let opens = parse_transport(window, protocol, transport_offset, usize::from(payload))?;
+    let Some((source_port, destination_port)) = ports(window, transport_offset) else {
+        return Err(PassReason::Malformed);
+    };
     Ok(Headers {
-        flow: Flow {
-            source: ipv6::source(ip),
-            destination: ipv6::destination(ip),
-            source_port: transport.source_port,
-            destination_port: transport.destination_port,
-            protocol,
-        },
+        flow: Flow { source, destination, source_port, destination_port, protocol },
         v4: false,
         transport_offset,
         length_bytes,
         ttl: ip.byte::<{ ipv6::field::HOP_LIMIT }>(),
         traffic_class: ((version_class >> 4) & 0xff) as u8,
-        opens: transport.opens,
+        opens,
     })
 }
 
-/// What the flow needs of a TCP or UDP header.
-struct Transport {
-    source_port: u16,
-    destination_port: u16,
-    opens: bool,
+/// Source and destination port: the first two fields of TCP and of UDP.
+#[inline(always)]
+fn ports(window: Window<'_>, offset: usize) -> Option<(u16, u16)> {
+    let header = window.chunk::<4>(offset)?;
+    Some((header.half::<{ tcp::field::SOURCE_PORT }>(), header.half::<{ tcp::field::DESTINATION_PORT }>()))
 }
 
-/// Parses the transport header at `offset`, of which the IP packet has `room` bytes.
+/// Checks the transport header at `offset`, of which the IP packet has `room` bytes; says whether it is a SYN.
 #[inline(always)]
-fn parse_transport(
-    window: Window<'_>,
-    protocol: u8,
-    offset: usize,
-    room: usize,
-) -> Result<Transport, PassReason> {
+fn parse_transport(window: Window<'_>, protocol: u8, offset: usize, room: usize) -> Result<bool, PassReason> {
     match protocol {
         tcp::PROTOCOL => {
             let Some(header) = window.chunk::<{ tcp::LEN }>(offset) else {
@@ -140,12 +161,7 @@ fn parse_transport(
             if header_length < tcp::LEN || header_length > room {
                 return Err(PassReason::Malformed);
             }
-            let flags = header.byte::<{ tcp::field::FLAGS }>();
-            Ok(Transport {
-                source_port: header.half::<{ tcp::field::SOURCE_PORT }>(),
-                destination_port: header.half::<{ tcp::field::DESTINATION_PORT }>(),
-                opens: flags & (tcp::SYN | tcp::ACK) == tcp::SYN,
-            })
+            Ok(header.byte::<{ tcp::field::FLAGS }>() & (tcp::SYN | tcp::ACK) == tcp::SYN)
         }
         udp::PROTOCOL => {
             let Some(header) = window.chunk::<{ udp::LEN }>(offset) else {
@@ -155,11 +171,7 @@ fn parse_transport(
             if length < udp::LEN || length > room {
                 return Err(PassReason::Malformed);
             }
-            Ok(Transport {
-                source_port: header.half::<{ udp::field::SOURCE_PORT }>(),
-                destination_port: header.half::<{ udp::field::DESTINATION_PORT }>(),
-                opens: false,
-            })
+            Ok(false)
         }
         _ => Err(PassReason::OtherProtocol),
     }

@@ -23,7 +23,7 @@ const REPEAT: u32 = 400_000;
 /// Backends of the pool.
 const BACKENDS: u32 = 100;
 /// Slots of its table.
-const SLOTS: u32 = 65_537;
+const SLOTS: u32 = 16_381;
 /// Interface that BPF_PROG_TEST_RUN pretends to receive on: the loopback interface.
 const INGRESS: u32 = 1;
 /// Port of the service.
@@ -56,6 +56,7 @@ impl Bench {
         let mut driver = EbpfLoader::new()
             .override_global("FLOW_MASK", &(case.flows - 1), true)
             .override_global("FRAME_BYTES", &u32::try_from(frame.len())?, true)
+            .override_global("GROWTH_BYTES", &growth_bytes(case), true)
             .override_global("IPV6", &u32::from(case.v6), true)
             .override_global("VIP", &address(vip)[3], true)
             .override_global("PORT", &u32::from(PORT.to_be()), true)
@@ -110,6 +111,15 @@ impl Drop for Bench {
 
 fn program<'a>(driver: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
     Ok(driver.program_mut(name).context("a program is missing from the driver")?.try_into()?)
+}
+
+/// What the mode puts in front of a frame.
+fn growth_bytes(case: &Case) -> u32 {
+    match (case.number, case.v6) {
+        (ForwardMode::DsrIpip, false) => 20,
+        (ForwardMode::DsrIpip, true) => 40,
+        _ => 0,
+    }
 }
 
 /// The maps: one service, its pool's table and backends.

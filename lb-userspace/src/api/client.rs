@@ -30,7 +30,7 @@ pub const CALL_TIME: Duration = Duration::from_secs(20);
 pub const MAX_ANSWER_BYTES: usize = 1 << 30;
 
 /// Advice when there is no agent.
-const START_HINT: &str = "start it with: systemctl start lbd, or: lbd --config /etc/lb/lb.toml";
+const START_HINT: &str = "start it with: systemctl start lbd, or: lbd run --config /etc/lb/lb.toml";
 
 /// A client of the control socket. Connects anew for each call.
 #[derive(Clone, Debug)]

@@ -1,0 +1,85 @@
+//! A new configuration takes effect, whole or not at all.
+
+use super::state::{Loaded, State};
+use super::{AgentError, attach, desired, vips};
+use crate::config::Parsed;
+use crate::model::{Model, Node};
+use crate::telemetry::events::EventKind;
+use std::time::SystemTime;
+
+/// Makes `parsed` (the meaning of `text`) the configuration in force. Returns sentences for the operator.
+///
+/// # Errors
+/// When it cannot take effect; the configuration before is in force then.
+pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Vec<String>, AgentError> {
+    let model = parsed.model;
+    let fresh =
+        attach::attach_all(&mut state.dataplane, &state.netlink, &model.node, &state.interfaces).await?;
+    let former = state.loaded.model.clone();
+    state.interfaces.extend(fresh.iter().cloned());
+    let outcome = switch(state, &model);
+    if let Err(error) = outcome {
+        undo(state, &former, &fresh.iter().map(|interface| interface.name.as_str()).collect::<Vec<_>>());
+        return Err(error);
+    }
+    detach_unwanted(state, &model.node);
+    let mut warnings: Vec<String> = parsed.warnings.entries().map(|entry| entry.message).collect();
+    warnings.extend(restart_needed(&former.node, &model.node));
+    let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode);
+    notices.extend(vips::enable_forwarding(&model));
+    notices.extend(vips::assign(&state.netlink, &model).await);
+    state.notices = notices;
+    let generation = state.loaded.generation + 1;
+    state.loaded = Loaded { text, model, warnings: warnings.clone(), generation, at: SystemTime::now() };
+    state.event(EventKind::ConfigApplied, "config", &format!("generation {generation} is in force"));
+    warnings.extend(state.notices.iter().cloned());
+    Ok(warnings)
+}
+
+/// Points health checks, next hops and maps at `model`.
+fn switch(state: &mut State, model: &Model) -> Result<(), AgentError> {
+    state.resolver.update(desired::destinations(model))?;
+    state.runner.update(desired::targets(model, &state.former_health));
+    tokio::task::block_in_place(|| state.reconcile_to(model))?;
+    Ok(())
+}
+
+/// Back to the configuration in force before.
+fn undo(state: &mut State, former: &Model, fresh: &[&str]) {
+    if let Err(error) = switch(state, former) {
+        tracing::error!("going back to the former configuration failed, will be tried again: {error}");
+    }
+    for name in fresh {
+        if let Err(error) = state.dataplane.detach(name) {
+            tracing::error!("cannot take the program off {name} again: {error}");
+        }
+    }
+    state.interfaces.retain(|interface| !fresh.contains(&interface.name.as_str()));
+}
+
+fn detach_unwanted(state: &mut State, node: &Node) {
+    let linked = state.dataplane.linked_interfaces().unwrap_or_default();
+    for name in linked.iter().filter(|name| !node.interfaces.contains(*name)) {
+        match state.dataplane.detach(name) {
+            Ok(_) => tracing::info!("{name}: program taken off, no longer among node.interfaces"),
+            Err(error) => tracing::error!("{name}: {error}"),
+        }
+    }
+    state.interfaces.retain(|interface| node.interfaces.contains(&interface.name));
+}
+
+/// Settings that changed and are looked at only when the agent starts.
+fn restart_needed(former: &Node, node: &Node) -> Vec<String> {
+    let mut changed = Vec::new();
+    let mut look = |name: &str, differs: bool| {
+        if differs {
+            changed.push(format!("node.{name} takes effect when lbd is restarted"));
+        }
+    };
+    look("bpffs", former.bpffs != node.bpffs);
+    look("control_socket", former.control_socket != node.control_socket);
+    look("limits", former.limits != node.limits);
+    look("datapath_log", former.datapath_log != node.datapath_log);
+    look("xdp_mode", former.xdp_mode != node.xdp_mode);
+    changed
+}

@@ -1,0 +1,105 @@
+//! Attaching the program to the configured interfaces.
+
+use super::AgentError;
+use crate::api::types::{AttachMode, InterfaceInfo};
+use crate::dataplane::kernel::{Attached, KernelDataplane, KernelError, program_name};
+use crate::model::{Node, XdpMode};
+use crate::netlink::{Netlink, NetlinkError, XdpAttachmentMode};
+
+/// Interfaces that are named in an error at most.
+const MAX_NAMES_SHOWN: usize = 16;
+
+/// Attaches to every interface of `node` that is not among `attached` yet. What was attached before an error is
+/// taken off again.
+///
+/// # Errors
+/// When an interface is missing, has a program of somebody else, or cannot take ours.
+pub async fn attach_all(
+    dataplane: &mut KernelDataplane,
+    netlink: &Netlink,
+    node: &Node,
+    attached: &[InterfaceInfo],
+) -> Result<Vec<InterfaceInfo>, AgentError> {
+    let mut fresh: Vec<InterfaceInfo> = Vec::new();
+    for name in &node.interfaces {
+        if attached.iter().any(|interface| interface.name == *name) {
+            continue;
+        }
+        match attach_one(dataplane, netlink, name, node.xdp_mode).await {
+            Ok(interface) => fresh.push(interface),
+            Err(error) => {
+                // One that was adopted serves already: it stays.
+                for interface in fresh.iter().filter(|interface| !interface.adopted) {
+                    if let Err(error) = dataplane.detach(&interface.name) {
+                        tracing::error!("cannot take the program off {} again: {error}", interface.name);
+                    }
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(fresh)
+}
+
+async fn attach_one(
+    dataplane: &mut KernelDataplane,
+    netlink: &Netlink,
+    name: &str,
+    mode: XdpMode,
+) -> Result<InterfaceInfo, AgentError> {
+    let link = match netlink.link_by_name(name).await {
+        Ok(link) => link,
+        Err(NetlinkError::NoSuchLink { .. }) => return Err(no_interface(netlink, name).await),
+        Err(error) => return Err(error.into()),
+    };
+    let result = dataplane.attach(name, mode != XdpMode::Generic, mode != XdpMode::Native);
+    let attached = match (result, link.xdp) {
+        (Ok(attached), _) => attached,
+        (Err(KernelError::Foreign { interface }), Some(xdp)) => {
+            let name = program_name(xdp.program_id).unwrap_or_else(|| "without a name".to_owned());
+            return Err(AgentError::Foreign { interface, name, id: xdp.program_id });
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
+    let mode = match attached {
+        Attached::Native => AttachMode::Native,
+        Attached::Generic => AttachMode::Generic,
+        Attached::Adopted => match netlink.link_by_name(name).await?.xdp.map(|xdp| xdp.mode) {
+            Some(XdpAttachmentMode::Generic) => AttachMode::Generic,
+            _ => AttachMode::Native,
+        },
+    };
+    let adopted = attached == Attached::Adopted;
+    tracing::info!(
+        "{name}: XDP {mode:?}{}",
+        if adopted { ", link of an earlier lbd taken over" } else { "" }
+    );
+    Ok(InterfaceInfo {
+        name: name.to_owned(),
+        ifindex: link.index,
+        mode,
+        program_id: dataplane.program_id()?,
+        adopted,
+    })
+}
+
+async fn no_interface(netlink: &Netlink, name: &str) -> AgentError {
+    let links = netlink.links().await.unwrap_or_default();
+    let names: Vec<String> = links.into_iter().map(|link| link.name).take(MAX_NAMES_SHOWN).collect();
+    AgentError::NoInterface { interface: name.to_owned(), present: names.join(", ") }
+}
+
+/// Sentences for operators about interfaces that run in generic mode without having been told to.
+pub fn notices(interfaces: &[InterfaceInfo], mode: XdpMode) -> Vec<String> {
+    interfaces
+        .iter()
+        .filter(|interface| interface.mode == AttachMode::Generic && mode != XdpMode::Generic)
+        .map(|interface| {
+            format!(
+                "{} runs XDP in generic mode, which is slow: its driver has no native mode (or too large an MTU, or too \
+                 few queues)",
+                interface.name
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,32 @@
+//! The agent: the one place that wires configuration, health, netlink, datapath and API together.
+//!
+//! Role: reads the file, keeps the maps true to it, answers the control socket. Imports every room.
+//! Always holds: the maps are changed by one task at a time ([`Agent`]'s lock); whatever fails, the state before it
+//! goes on serving; ending the agent leaves the datapath as it is.
+
+mod apply;
+mod attach;
+mod control;
+mod desired;
+mod edits;
+mod error;
+mod privileges;
+mod report;
+mod run;
+mod state;
+mod vips;
+
+pub use error::AgentError;
+pub use run::{Options, check, remove, run};
+
+use crate::telemetry::events::EventLog;
+use state::State;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// The running agent, as the control socket and the main loop share it.
+#[derive(Clone)]
+pub struct Agent {
+    state: Arc<Mutex<State>>,
+    events: Arc<EventLog>,
+}

@@ -1,0 +1,112 @@
+//! Everything that the agent knows and holds.
+
+use super::AgentError;
+use crate::api::types::InterfaceInfo;
+use crate::dataplane::kernel::KernelDataplane;
+use crate::dataplane::{Dataplane as _, Observed, Op};
+use crate::health::{self, Health, Runner, TargetStatus};
+use crate::model::Model;
+use crate::netlink::{Netlink, NextHopTable, Resolver};
+use crate::reconcile::{Desired, Reconciler};
+use crate::telemetry::events::{EventKind, EventLog};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+/// The configuration in force.
+pub struct Loaded {
+    /// Its text.
+    pub text: String,
+    /// What it means.
+    pub model: Model,
+    /// What is legal and probably not meant.
+    pub warnings: Vec<String>,
+    /// Number of the generation.
+    pub generation: u64,
+    /// When it took effect.
+    pub at: SystemTime,
+}
+
+/// Everything that the agent knows and holds.
+pub struct State {
+    /// The file.
+    pub path: PathBuf,
+    /// The configuration in force.
+    pub loaded: Loaded,
+    /// Maps and program.
+    pub dataplane: KernelDataplane,
+    /// Makes plans.
+    pub reconciler: Reconciler,
+    /// Health checks.
+    pub runner: Runner,
+    /// State that backends had before they were checked for the first time: from the maps that were adopted.
+    pub former_health: BTreeMap<u64, Health>,
+    /// Follows next hops.
+    pub resolver: Resolver,
+    /// Asks and changes links and addresses.
+    pub netlink: Netlink,
+    /// Where the program is attached.
+    pub interfaces: Vec<InterfaceInfo>,
+    /// What operators should know as long as it is so.
+    pub notices: Vec<String>,
+    /// When the agent started.
+    pub started: Instant,
+    /// Recent events.
+    pub events: Arc<EventLog>,
+}
+
+impl State {
+    /// The next hops as they are known now.
+    pub fn hops(&self) -> NextHopTable {
+        self.resolver.table().borrow().clone()
+    }
+
+    /// The state of every checked backend.
+    pub fn health(&self) -> BTreeMap<health::BackendId, TargetStatus> {
+        self.runner.snapshot()
+    }
+
+    /// What the maps should hold for `model`, against what they hold.
+    fn plan(&mut self, model: &Model, observed: &Observed) -> Result<Vec<Op>, AgentError> {
+        let healthy = super::desired::healthy(model, &self.health());
+        let hops = super::desired::hops(&self.hops());
+        let mut devices: BTreeSet<u32> = self.interfaces.iter().map(|interface| interface.ifindex).collect();
+        devices.extend(hops.values().map(|hop| hop.ifindex));
+        let desired = Desired { model, healthy: &healthy, hops: &hops, devices: &devices };
+        Ok(self.reconciler.plan(&desired, observed)?)
+    }
+
+    /// Makes the maps true to `model`. Returns how many operations that took.
+    ///
+    /// # Errors
+    /// When it does not fit or the kernel refuses; some operations may be done then, and the maps still forward.
+    pub fn reconcile_to(&mut self, model: &Model) -> Result<usize, AgentError> {
+        let observed = self.dataplane.observe()?;
+        let ops = self.plan(model, &observed)?;
+        for op in &ops {
+            tracing::trace!(?op, "apply");
+            self.dataplane.apply(op)?;
+        }
+        Ok(ops.len())
+    }
+
+    /// Makes the maps true to the configuration in force. A failure is logged and made an event: the next change or
+    /// the timer tries again.
+    pub fn reconcile(&mut self, why: &str) {
+        let model = self.loaded.model.clone();
+        match tokio::task::block_in_place(|| self.reconcile_to(&model)) {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!("{count} operations on the maps ({why})"),
+            Err(error) => {
+                tracing::error!("the maps could not be brought up to date ({why}): {error}");
+                self.event(EventKind::Alarm, "maps", &format!("not up to date: {error}"));
+            }
+        }
+    }
+
+    /// Remembers an event.
+    pub fn event(&self, kind: EventKind, subject: &str, message: &str) {
+        self.events.push(SystemTime::now(), kind, subject, message);
+    }
+}

@@ -1,0 +1,139 @@
+//! `[pools.NAME]`: backends with one forward mode and one health check.
+
+use std::net::IpAddr;
+
+use super::{Named, check_name};
+use crate::config::address::parse_backend;
+use crate::config::bounds::{DEFAULT_POOL_SLOTS, DEFAULT_WEIGHT, POOL_SLOTS, WEIGHT};
+use crate::config::field::Field;
+use crate::config::problem::{Problems, quoted};
+use crate::config::source::{At, Span};
+use crate::config::suggest;
+use crate::config::table::TableReader;
+use crate::model::{AdminState, Backend, ForwardMode, Pool};
+
+const MODE_CHOICES: [(&str, ForwardMode); 3] =
+    [("nat", ForwardMode::Nat), ("dsr-l2", ForwardMode::DsrL2), ("dsr-ipip", ForwardMode::DsrIpip)];
+const STATE_CHOICES: [(&str, AdminState); 2] = [("active", AdminState::Active), ("drain", AdminState::Drain)];
+
+/// A pool and where its parts are written.
+pub(in crate::config) struct PoolDraft {
+    pub name_span: Span,
+    pub mode: Option<At<ForwardMode>>,
+    pub check: Option<At<String>>,
+    /// A default has the place of the pool's name.
+    pub slots: Option<At<u32>>,
+    pub backends: Vec<BackendDraft>,
+}
+
+/// A backend and where its parts are written.
+pub(in crate::config) struct BackendDraft {
+    pub span: Span,
+    pub name: Option<At<String>>,
+    pub address: Option<At<(IpAddr, Option<u16>)>>,
+    weight: Option<u32>,
+    state: Option<AdminState>,
+}
+
+impl PoolDraft {
+    pub fn read(named: Named<'_>, problems: &mut Problems) -> Self {
+        let Named { what, name_span, table } = named;
+        let mut reader = TableReader::new(what, name_span.clone(), table);
+        let mode = reader
+            .required("mode", "mode = \"nat\", \"dsr-l2\" or \"dsr-ipip\"", problems)
+            .and_then(|field| field.choice(&MODE_CHOICES, problems));
+        let check = reader
+            .optional("check")
+            .and_then(|field| field.string(problems))
+            .map(|check| At::new(check.value.to_owned(), check.span));
+        let slots = match reader.optional("slots") {
+            Some(field) => read_slots(field, problems),
+            None => Some(At::new(DEFAULT_POOL_SLOTS, name_span.clone())),
+        };
+        let backends = reader
+            .optional("backends")
+            .and_then(|field| field.elements(problems))
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|element| BackendDraft::read(element, problems))
+            .collect();
+        reader.finish(problems);
+        Self { name_span, mode, check, slots, backends }
+    }
+
+    pub fn into_pool(self) -> Option<Pool> {
+        let mode = self.mode?.value;
+        let backends =
+            self.backends.into_iter().map(|backend| backend.into_backend(mode)).collect::<Option<_>>()?;
+        Some(Pool { mode, check: self.check.map(|check| check.value), slots: self.slots?.value, backends })
+    }
+}
+
+fn read_slots(field: Field<'_>, problems: &mut Problems) -> Option<At<u32>> {
+    let slots = field.integer(&POOL_SLOTS, problems)?;
+    if suggest::is_prime(slots.value) {
+        return Some(slots);
+    }
+    let primes: Vec<String> =
+        suggest::nearest_slot_primes(slots.value).iter().map(ToString::to_string).collect();
+    let hint = format!("the nearest primes are {}", primes.join(" and "));
+    field.refuse(format!("`slots`: {} is not a prime number", slots.value), hint, problems)
+}
+
+impl BackendDraft {
+    fn read(element: Field<'_>, problems: &mut Problems) -> Option<Self> {
+        const EXAMPLE: &str = "write { name = \"web1\", address = \"10.0.0.11:80\" }";
+        if element.value.get_ref().as_table().is_none() {
+            let found = element.value.get_ref().type_str();
+            let message = format!("`backends`: expected a table, found a value of type {found}");
+            return element.refuse(message, EXAMPLE, problems);
+        }
+        let table = element.table(problems)?;
+        let mut reader = TableReader::new("a backend", element.span(), table);
+        let name = reader
+            .required("name", "name = \"web1\"", problems)
+            .and_then(|field| field.string(problems))
+            .filter(|name| check_name(name.value, "backend", &name.span, problems))
+            .map(|name| At::new(name.value.to_owned(), name.span));
+        let address = reader
+            .required("address", "address = \"10.0.0.11:80\"", problems)
+            .and_then(|field| read_address(field, problems));
+        let weight = match reader.optional("weight") {
+            Some(field) => field.integer(&WEIGHT, problems).map(|weight| weight.value),
+            None => Some(DEFAULT_WEIGHT),
+        };
+        let state = match reader.optional("state") {
+            Some(field) => field.choice(&STATE_CHOICES, problems).map(|state| state.value),
+            None => Some(AdminState::Active),
+        };
+        reader.finish(problems);
+        Some(Self { span: element.span(), name, address, weight, state })
+    }
+
+    /// What messages call the backend.
+    pub fn shown(&self) -> String {
+        self.name.as_ref().map_or_else(|| "backend".to_owned(), |name| format!("backend `{}`", name.value))
+    }
+
+    /// Whether new flows may go to it.
+    pub fn takes_flows(&self) -> bool {
+        self.weight != Some(0) && self.state != Some(AdminState::Drain)
+    }
+
+    fn into_backend(self, mode: ForwardMode) -> Option<Backend> {
+        let (address, port) = self.address?.value;
+        // In the DSR modes the rules have made sure that a port, where written, is the service's own.
+        let port = port.filter(|_| mode == ForwardMode::Nat);
+        Some(Backend { name: self.name?.value, address, port, weight: self.weight?, state: self.state? })
+    }
+}
+
+fn read_address(field: Field<'_>, problems: &mut Problems) -> Option<At<(IpAddr, Option<u16>)>> {
+    let text = field.string(problems)?;
+    match parse_backend(text.value) {
+        Ok(address) => Some(At::new(address, text.span)),
+        Err(error) => {
+            field.refuse(format!("`address`: {} {}", quoted(text.value), error.reason), error.hint, problems)
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What must hold between the tables of a configuration.
+//!
+//! Role: compares a draft's parts and reports where they disagree; one file per subject. Imports `draft`,
+//! `bounds`, `problem`, `suggest`, model. Pure.
+//! Always holds: a part that could not be read is skipped, because it was reported already.
+
+mod capacity;
+mod family;
+mod frontends;
+mod nat;
+mod references;
+mod servers;
+mod usage;
+
+use std::net::IpAddr;
+
+use super::draft::{Draft, PoolDraft, ServiceDraft};
+use super::problem::Problems;
+use crate::model::{ForwardMode, Protocol};
+
+/// Reports everything in which the parts of the draft disagree.
+pub(super) fn check(draft: &Draft, problems: &mut Problems) {
+    references::check(draft, problems);
+    capacity::check(draft, problems);
+    servers::check(draft, problems);
+    family::check(draft, problems);
+    if capacity::is_expandable(draft) {
+        frontends::check(draft, problems);
+        nat::check(draft, problems);
+    }
+}
+
+/// Reports what is legal and probably not meant.
+pub(super) fn warn(draft: &Draft, warnings: &mut Problems) {
+    usage::check(draft, warnings);
+}
+
+/// "IPv4" or "IPv6".
+pub(super) fn family_name(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+fn mode_name(mode: ForwardMode) -> &'static str {
+    match mode {
+        ForwardMode::Nat => "nat",
+        ForwardMode::DsrL2 => "dsr-l2",
+        ForwardMode::DsrIpip => "dsr-ipip",
+    }
+}
+
+/// The services in the order of the file, so that "first" in a message is first for the reader, too.
+fn services(draft: &Draft) -> Vec<(&str, &ServiceDraft)> {
+    let mut services: Vec<_> =
+        draft.services.iter().map(|(name, service)| (name.as_str(), service)).collect();
+    services.sort_by_key(|(_, service)| service.name_span.start);
+    services
+}
+
+/// The pools in the order of the file.
+fn pools(draft: &Draft) -> Vec<(&str, &PoolDraft)> {
+    let mut pools: Vec<_> = draft.pools.iter().map(|(name, pool)| (name.as_str(), pool)).collect();
+    pools.sort_by_key(|(_, pool)| pool.name_span.start);
+    pools
+}
+
+/// The services whose pool exists, with its name and itself.
+fn served(draft: &Draft) -> impl Iterator<Item = (&str, &ServiceDraft, &str, &PoolDraft)> {
+    services(draft).into_iter().filter_map(|(name, service)| {
+        let pool_name = &service.pool.as_ref()?.value;
+        draft.pools.get(pool_name).map(|pool| (name, service, pool_name.as_str(), pool))
+    })
+}

@@ -1,0 +1,101 @@
+//! The reverse lookup of nat: {backend address, port, protocol} must lead to one frontend.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+
+use super::frontends::{PlacedFrontend, placed};
+use super::served;
+use crate::config::draft::{BackendDraft, Draft};
+use crate::config::problem::{Problem, Problems};
+use crate::config::source::Span;
+use crate::model::{ForwardMode, Protocol};
+
+/// Who sends replies from an address and port, and for which frontend.
+#[derive(Clone, Copy)]
+struct Replier<'d> {
+    frontend: PlacedFrontend<'d>,
+    backend: &'d BackendDraft,
+}
+
+pub(super) fn check(draft: &Draft, problems: &mut Problems) {
+    let mut repliers: HashMap<(IpAddr, u16, Protocol), Replier<'_>> = HashMap::new();
+    let mut reported: HashSet<(Span, Span)> = HashSet::new();
+    for (name, service, _, pool) in served(draft) {
+        if pool.mode.as_ref().is_none_or(|mode| mode.value != ForwardMode::Nat) {
+            continue;
+        }
+        for frontend in placed(name, service) {
+            for backend in &pool.backends {
+                let replier = Replier { frontend, backend };
+                let Some(key) = reply_source(replier) else { continue };
+                let Some(first) = repliers.get(&key).copied() else {
+                    repliers.insert(key, replier);
+                    continue;
+                };
+                let (first_span, second_span) = places(first, replier);
+                if is_same_frontend(first, replier) && is_written_alike(first.backend, backend) {
+                    // `servers` reports two backends with one address.
+                    continue;
+                }
+                if reported.insert((first_span.clone(), second_span.clone())) {
+                    let problem = clash(first, replier, SocketAddr::new(key.0, key.1));
+                    problems.push(problem.related(first_span, "the first"));
+                }
+            }
+        }
+    }
+}
+
+/// Where the replies come from, if backend and VIP have one family.
+fn reply_source(replier: Replier<'_>) -> Option<(IpAddr, u16, Protocol)> {
+    let Replier { frontend, backend } = replier;
+    let (address, port) = backend.address.as_ref()?.value;
+    let same_family = address.is_ipv4() == frontend.vip.value.is_ipv4();
+    same_family.then_some((address, port.unwrap_or(frontend.port.value), frontend.protocol))
+}
+
+/// The places that differ: the two backends, else the two VIPs, else the two ports.
+fn places(first: Replier<'_>, second: Replier<'_>) -> (Span, Span) {
+    if is_same_frontend(first, second) {
+        (first.backend.span.clone(), second.backend.span.clone())
+    } else if first.frontend.vip.span == second.frontend.vip.span {
+        (first.frontend.port.span.clone(), second.frontend.port.span.clone())
+    } else {
+        (first.frontend.vip.span.clone(), second.frontend.vip.span.clone())
+    }
+}
+
+fn is_same_frontend(first: Replier<'_>, second: Replier<'_>) -> bool {
+    first.frontend.vip.span == second.frontend.vip.span
+        && first.frontend.port.span == second.frontend.port.span
+}
+
+fn is_written_alike(first: &BackendDraft, second: &BackendDraft) -> bool {
+    first.address.as_ref().map(|at| at.value) == second.address.as_ref().map(|at| at.value)
+}
+
+fn clash(first: Replier<'_>, second: Replier<'_>, source: SocketAddr) -> Problem {
+    let (_, span) = places(first, second);
+    if is_same_frontend(first, second) {
+        let message = format!(
+            "{} and {} both serve {} at {source}",
+            first.backend.shown(),
+            second.backend.shown(),
+            second.frontend.shown()
+        );
+        return Problem::relation(span, message, "remove one of them, or give it another port");
+    }
+    let message = format!(
+        "nat cannot tell replies to {} from replies to {}: {} answers both from {source}",
+        second.frontend.shown(),
+        first.frontend.shown(),
+        second.backend.shown()
+    );
+    let hint = if first.frontend.port.value == second.frontend.port.value {
+        "give one of them a pool whose backends have another port, or use mode = \"dsr-l2\" or \"dsr-ipip\""
+    } else {
+        "leave the port out of the backend's address, so that each port keeps its own, or use another \
+         backend port or a DSR mode"
+    };
+    Problem::relation(span, message, hint)
+}
