@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn what_one_backend_lacks_is_said() {
-        let cases: [(fn(&mut Value), &str); 4] = [
+        type Change = fn(&mut Value);
+        let cases: [(Change, &str); 4] = [
             (
                 |backend| backend["health"] = json!({ "state": "unknown", "reason": "not probed" }),
                 "unknown: not probed",

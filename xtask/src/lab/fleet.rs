@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use lb_tests::bins;
@@ -43,6 +43,7 @@ impl Fleet {
     /// # Errors
     /// When something cannot be made or does not become ready; what it made is removed then.
     pub fn start() -> Result<Self> {
+        let start = Instant::now();
         println!("Making a client, a router, a node and {WEBS} web servers (network namespaces) …");
         let mut site = WebFleet::new(WEBS)?;
         site.start_servers()?;
@@ -57,6 +58,7 @@ impl Fleet {
         lbd.wait_for_output(LBD_READY, LBD_TIMEOUT)?;
         let fleet = Self { lbd, site, socket };
         fleet.wait_until_up().inspect_err(|_| fleet.explain())?;
+        println!("All backends are up after {:.1} s.", start.elapsed().as_secs_f64());
         Ok(fleet)
     }
 
@@ -75,7 +77,7 @@ impl Fleet {
     /// When the agent has ended or does not answer.
     pub fn backends(&self) -> Result<Vec<Backend>> {
         if !self.lbd.is_alive() {
-            bail!("lbd ended: {}", self.lbd.log_tail());
+            bail!("lbd has ended by itself");
         }
         backends::parse(&self.lbctl(&["-o", "json", "backend", "list"])?)
     }

@@ -13,10 +13,10 @@ const BETWEEN: u32 = 100;
 /// The second server is killed after 2 s.
 const KILL: Kill = Kill { web: 1, killed: Duration::from_secs(2), deadline: Duration::from_secs(3) };
 
-const BEFORE_KILL: Duration = Duration::from_millis(1_000);
+const BEFORE_KILL: Duration = Duration::from_secs(1);
 const AT_ONCE: Duration = Duration::from_millis(2_100);
 const LATE: Duration = Duration::from_millis(2_900);
-const AFTER: Duration = Duration::from_millis(4_000);
+const AFTER: Duration = Duration::from_secs(4);
 
 fn sample(lane: usize, started: Duration, outcome: Outcome) -> Sample {
     Sample { lane, started, ended: started + Duration::from_millis(1), outcome }
@@ -92,13 +92,13 @@ fn a_good_run_has_no_findings_and_every_request_is_counted_once() {
     }
     let all = Tally::sum(&verdict.lanes);
     assert_eq!(all.requests, PLANNED * u32::from(LANES));
-    assert_eq!(verdict.last_excused_after, Some(AT_ONCE - KILL.killed));
+    assert_eq!(verdict.last_excused_after, Some(AT_ONCE.saturating_sub(KILL.killed)));
 }
 
 #[test]
 fn a_request_in_flight_when_the_server_was_killed_is_excused() {
     let mut samples = good_run();
-    let started = KILL.killed - Duration::from_millis(1);
+    let started = KILL.killed.saturating_sub(Duration::from_millis(1));
     samples[0] = Sample { lane: 0, started, ended: KILL.killed, outcome: failed(true) };
     assert_eq!(findings(&samples), [""; 0]);
 }

@@ -15,7 +15,6 @@ use lb_tests::lab::{Interrupted, interrupted};
 use super::backends::{self, Backend};
 use super::fleet::Fleet;
 use super::lane::{LANE_COUNT, Lane, WEB_COUNT, web_name};
-use super::leftovers::Traces;
 use super::traffic::{self, Counters};
 use crate::text::columns;
 
@@ -47,25 +46,18 @@ struct LaneCounts {
     errors: u32,
 }
 
-/// Shows the lab until it is interrupted, then removes it.
+/// Shows the lab until it is interrupted, and removes it.
 ///
 /// # Errors
-/// When the lab cannot be made or breaks, or something of it is left over.
+/// When the lab cannot be made or breaks; [`Interrupted`].
 pub fn run() -> Result<()> {
-    let start = Instant::now();
     let fleet = Fleet::start()?;
-    let traces = Traces::of(&fleet.site.lab);
     let outcome = intro(&fleet).and_then(|()| show(&fleet));
-    match &outcome {
-        Err(error) if !error.is::<Interrupted>() => fleet.explain(),
-        _ => println!("\nRemoving the lab …"),
+    if interrupted() {
+        println!("\nRemoving the lab …");
+    } else {
+        fleet.explain();
     }
-    drop(fleet);
-    traces.check_gone()?;
-    println!(
-        "Removed everything: namespaces, programs, pins and files. The lab stood for {:.0} s.",
-        start.elapsed().as_secs_f64()
-    );
     outcome
 }
 
@@ -185,9 +177,11 @@ fn row(lane: Lane, counts: &LaneCounts, backends: &[Backend]) -> [String; COLUMN
         counts.errors.to_string(),
     ];
     let mut webs = counts.by_web.iter().enumerate();
-    let cell =
-        |_| webs.next().map(|(web, count)| format!("{count} {}", backends::condition(backends, lane, web)));
-    joined(fixed, [(); WEB_COUNT].map(cell).map(Option::unwrap_or_default))
+    let cells = std::array::from_fn(|_| match webs.next() {
+        Some((web, count)) => format!("{count} {}", backends::condition(backends, lane, web)),
+        None => String::new(),
+    });
+    joined(fixed, cells)
 }
 
 fn joined(fixed: [String; COLUMNS - WEB_COUNT], webs: [String; WEB_COUNT]) -> [String; COLUMNS] {
@@ -206,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_drawing_has_a_line_for_each_lane_and_none_is_too_long() {
-        let text = view(&counts(), &[], Duration::from_secs(86_400), 119.6);
+        let text = view(&counts(), &[], Duration::from_hours(24), 119.6);
         assert_eq!(text.lines().count(), 1 + LANE_COUNT + 2);
         assert!(text.lines().all(|line| line.chars().count() <= MAX_WIDTH), "{text}");
         assert!(text.contains("86400 s: 21606300 requests, 120 a second, 72 without an answer"), "{text}");

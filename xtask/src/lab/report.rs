@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::judge::{Tally, Verdict};
@@ -19,7 +20,6 @@ const COLUMNS: usize = 6 + WEB_COUNT;
 #[derive(Debug, Serialize)]
 pub struct Summary {
     ok: bool,
-    seconds: f64,
     killed: String,
     /// From the kill to the start of the last failed request.
     moved_after_ms: Option<u64>,
@@ -64,7 +64,7 @@ impl Counts {
 
 impl Summary {
     /// The summary of a run in which `killed` died and which had `allowed` to notice it.
-    pub fn new(verdict: &Verdict, killed: usize, allowed: Duration, took: Duration) -> Self {
+    pub fn new(verdict: &Verdict, killed: usize, allowed: Duration) -> Self {
         let lanes = Lane::ALL.iter().zip(&verdict.lanes).map(|(lane, tally)| LaneCounts {
             mode: lane.mode.name(),
             family: lane.family_name(),
@@ -73,7 +73,6 @@ impl Summary {
         });
         Self {
             ok: verdict.findings.is_empty(),
-            seconds: took.as_secs_f64(),
             killed: web_name(killed),
             moved_after_ms: verdict.last_excused_after.map(millis),
             allowed_ms: millis(allowed),
@@ -103,19 +102,33 @@ impl Summary {
              out{moved}; {unexpected} failed without excuse."
         )
     }
-
-    /// One line of JSON.
-    ///
-    /// # Errors
-    /// When it cannot be written as JSON.
-    pub fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
-    }
 }
 
-/// What a run says that came to no summary, as one line of JSON.
-pub fn failure_json(error: &anyhow::Error) -> String {
-    serde_json::json!({ "ok": false, "error": format!("{error:#}") }).to_string()
+/// The end of a run as one line of JSON: its summary, or why it came to none, and how long all of it took.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn json(outcome: &Result<Summary>, took: Duration) -> Result<String> {
+    #[derive(Serialize)]
+    struct Timed<T> {
+        #[serde(flatten)]
+        outcome: T,
+        seconds: f64,
+    }
+    #[derive(Serialize)]
+    struct Failed {
+        ok: bool,
+        error: String,
+    }
+    let seconds = took.as_secs_f64();
+    let text = match outcome {
+        Ok(outcome) => serde_json::to_string(&Timed { outcome, seconds }),
+        Err(error) => {
+            let outcome = Failed { ok: false, error: format!("{error:#}") };
+            serde_json::to_string(&Timed { outcome, seconds })
+        }
+    };
+    text.context("writing the summary as JSON")
 }
 
 /// The counts as a table, with the sums in the last row.
@@ -169,12 +182,14 @@ mod tests {
         }
     }
 
-    fn as_json(findings: &[&str]) -> Value {
-        let summary =
-            Summary::new(&verdict(findings), 1, Duration::from_secs(1), Duration::from_millis(1_500));
-        let text = summary.json().unwrap();
+    fn parsed(outcome: &Result<Summary>) -> Value {
+        let text = super::json(outcome, Duration::from_millis(1_500)).unwrap();
         assert!(!text.contains('\n'));
         serde_json::from_str(&text).unwrap()
+    }
+
+    fn as_json(findings: &[&str]) -> Value {
+        parsed(&Ok(Summary::new(&verdict(findings), 1, Duration::from_secs(1))))
     }
 
     #[test]
@@ -189,7 +204,7 @@ mod tests {
     #[test]
     fn the_json_object_has_sums_lanes_and_findings() {
         let object = as_json(&[]);
-        assert_eq!(object["ok"], json!(true));
+        assert_eq!((&object["ok"], &object["seconds"]), (&json!(true), &json!(1.5)));
         assert_eq!((&object["requests"], &object["answered"]), (&json!(10), &json!(8)));
         assert_eq!((&object["killed"], &object["moved_after_ms"]), (&json!("web2"), &json!(412)));
         assert_eq!(object["lanes"][0]["backends"], json!({ "web1": 2, "web2": 0, "web3": 2 }));
@@ -199,9 +214,8 @@ mod tests {
     #[test]
     fn a_run_without_a_summary_is_not_ok_and_says_why() {
         let error = anyhow::anyhow!("no such\nthing").context("making the lab");
-        let object: Value = serde_json::from_str(&failure_json(&error)).unwrap();
-        assert_eq!(object, json!({ "ok": false, "error": "making the lab: no such\nthing" }));
-        assert!(!failure_json(&error).contains('\n'));
+        let object = parsed(&Err(error));
+        assert_eq!(object, json!({ "ok": false, "error": "making the lab: no such\nthing", "seconds": 1.5 }));
     }
 
     #[test]
