@@ -24,7 +24,7 @@ const REPEAT: u32 = 400_000;
 const BACKENDS: u32 = 100;
 /// Slots of its table.
 const SLOTS: u32 = 16_381;
-/// Interface that BPF_PROG_TEST_RUN pretends to receive on: the loopback interface.
+/// Interface that `BPF_PROG_TEST_RUN` pretends to receive on: the loopback interface.
 const INGRESS: u32 = 1;
 /// What a forwarded packet is answered with.
 const XDP_TX: u32 = 3;
