@@ -91,3 +91,12 @@ fn fixtures_meet_every_verdict_that_a_packet_can_bring_about() {
     assert!(missing.is_empty(), "no fixture for {missing:?}");
     assert!(met.contains(&PassReason::NotIp.number()) && met.contains(&ForwardReason::DsrIpip.number()));
 }
+
+#[test]
+fn the_documentation_lists_every_verdict() {
+    let text = include_str!("../../docs/datapath.md");
+    for (number, (_, name)) in (0..=u8::MAX).filter_map(|number| Some((number, verdict_name(number)?))) {
+        let row = format!("| {number} | `{name}` |");
+        assert!(text.contains(&row), "docs/datapath.md has no row {row:?}");
+    }
+}

@@ -62,7 +62,6 @@ pub const fn port_and_protocol(port: u16, protocol: u8) -> u32 {
 
 /// The first place to look at for a key, in a table of `mask` + 1 places. `v4` says that the address is v4-mapped.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the high half of the product, then a mask")]
 pub const fn start(address: Address, port_and_protocol: u32, v4: bool, mask: u32) -> u32 {
     let [a, b, c, d] = address;
     let low = (((port_and_protocol as u64) << 32) | d as u64).wrapping_mul(MULTIPLIER);

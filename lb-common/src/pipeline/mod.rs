@@ -185,7 +185,7 @@ fn forward_dsr_ipip<P: Packet, T: Tables>(
     let way = send::way(packet, tables, headers, backend, outer_length);
     match way.exit {
         Exit::Wire => {}
-        // The stack would discard the packet as a martian: its outer source is the node's own address.
+        // Not for the stack: the longer frame has no MACs yet, and an IPv4 source of the node's own is a martian there.
         Exit::Stack => return Verdict::Drop(DropReason::Unresolved),
         Exit::Closed(reason) => return Verdict::Drop(reason),
     }

@@ -123,7 +123,7 @@ impl Maps {
     }
 }
 
-/// Waits until every program run that began before has ended: MEMBARRIER_CMD_GLOBAL is a `synchronize_rcu`.
+/// Waits until every program run that began before has ended: `MEMBARRIER_CMD_GLOBAL` is a `synchronize_rcu`.
 fn wait_for_readers() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: the call takes two plain numbers and touches no memory of ours.

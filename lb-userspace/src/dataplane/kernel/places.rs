@@ -46,6 +46,17 @@ macro_rules! entry {
 entry!(ServiceEntry, ServiceKey, ServiceValue, [0; 3]);
 entry!(ReverseEntry, ReverseKey, ReverseValue, [0; 3]);
 
+/// Keys with their values.
+pub(super) type Entries<E> = Vec<(<E as Entry>::Key, <E as Entry>::Value)>;
+
+/// Where a key is, or could be put.
+struct Found {
+    /// Its place.
+    at: Option<u32>,
+    /// The first place on its way that is not in use, and that place's state.
+    free: Option<(u32, u32)>,
+}
+
 /// A table, and how many keys it may hold.
 pub(super) struct PlaceTable<E> {
     array: MappedArray<E>,
@@ -68,7 +79,7 @@ impl<E: Entry> PlaceTable<E> {
     }
 
     /// Everything that is in it.
-    pub(super) fn entries(&self) -> Result<Vec<(E::Key, E::Value)>, DataplaneError> {
+    pub(super) fn entries(&self) -> Result<Entries<E>, DataplaneError> {
         let mut entries = Vec::new();
         for index in 0..self.array.entries() {
             let (key, value, state) = self.array.read(index)?.parts();
@@ -79,8 +90,7 @@ impl<E: Entry> PlaceTable<E> {
         Ok(entries)
     }
 
-    /// The place of `key`, and the first one that it could be put into.
-    fn places(&self, key: &E::Key) -> Result<(Option<u32>, Option<(u32, u32)>), DataplaneError> {
+    fn find(&self, key: &E::Key) -> Result<Found, DataplaneError> {
         let mask = self.array.entries() - 1;
         let (address, word) = E::tuple(key);
         let first = place::start(address, word, is_mapped(address), mask);
@@ -89,7 +99,7 @@ impl<E: Entry> PlaceTable<E> {
             let index = first.wrapping_add(probe) & mask;
             let (found, _, state) = self.array.read(index)?.parts();
             if state == place::IN_USE && found == *key {
-                return Ok((Some(index), free));
+                return Ok(Found { at: Some(index), free });
             }
             if state != place::IN_USE && free.is_none() {
                 free = Some((index, state));
@@ -98,7 +108,7 @@ impl<E: Entry> PlaceTable<E> {
                 break;
             }
         }
-        Ok((None, free))
+        Ok(Found { at: None, free })
     }
 
     /// Puts a key in, or gives it another value. `wait` waits until no reader is under way.
@@ -109,9 +119,9 @@ impl<E: Entry> PlaceTable<E> {
         wait: impl FnOnce(),
     ) -> Result<(), DataplaneError> {
         let full = DataplaneError::Full { map: self.name, capacity: self.capacity };
-        match self.places(&key)? {
-            (Some(index), _) => self.array.write(index, &E::new(key, value, place::IN_USE)),
-            (None, Some((index, state))) if self.used < self.capacity => {
+        match self.find(&key)? {
+            Found { at: Some(index), .. } => self.array.write(index, &E::new(key, value, place::IN_USE)),
+            Found { free: Some((index, state)), .. } if self.used < self.capacity => {
                 if state == place::LEFT && self.left {
                     wait();
                     self.left = false;
@@ -121,13 +131,13 @@ impl<E: Entry> PlaceTable<E> {
                 self.used += 1;
                 Ok(())
             }
-            (None, _) => Err(full),
+            Found { .. } => Err(full),
         }
     }
 
     /// Takes a key away, if it is there.
     pub(super) fn delete(&mut self, key: &E::Key) -> Result<(), DataplaneError> {
-        if let (Some(index), _) = self.places(key)? {
+        if let Some(index) = self.find(key)?.at {
             let (key, value, _) = self.array.read(index)?.parts();
             self.array.write(index, &E::new(key, value, place::LEFT))?;
             self.left = true;
