@@ -37,11 +37,11 @@ const MISTAKES: [(&str, &str, &str); 7] = [
     ("interval = \"200ms\"", "interval = \"200\"", "interval"),
 ];
 
-/// Line and column, from 1, of a text that occurs once.
+/// Line and column, from 1, of the last occurrence of a text.
 fn position(text: &str, part: &str) -> Option<(usize, usize)> {
-    let (before, _) = text.split_once(part)?;
+    let (before, _) = text.rsplit_once(part)?;
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Some((before.lines().count().max(1) + usize::from(before.ends_with('\n')), before.len() - line_start + 1))
+    Some((before.matches('\n').count() + 1, before.len() - line_start + 1))
 }
 
 #[test]

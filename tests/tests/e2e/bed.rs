@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use lb_tests::lab::{Output, Process, wait_until};
 use lb_tests::site::{HTTP_PORT, Mode, WebFleet};
 use lb_tests::{bins, http};
-use lb_userspace::api::types::{BackendInfo, Status};
+use lb_userspace::api::types::{BackendInfo, HealthState, Status};
 use serde::de::DeserializeOwned;
 
 /// Time for what should happen at once on an idle machine.
@@ -189,6 +189,17 @@ impl Bed {
         wait_until("every backend is up", SOON, || {
             let counts = self.status()?.backends;
             Ok((counts.up == counts.total).then_some(()))
+        })
+    }
+
+    /// Waits until a server is down by its check in every pool, and has no slots.
+    pub fn wait_moved(&self, name: &str) -> Result<()> {
+        wait_until(&format!("{name} is down and has no slots"), SOON, || {
+            let all: Vec<BackendInfo> = self.show("backend list")?;
+            let moved = |backend: &BackendInfo| {
+                backend.health.state == HealthState::Down && backend.slot_share_percent == 0.0
+            };
+            Ok(all.iter().filter(|backend| backend.name == name).all(moved).then_some(()))
         })
     }
 
