@@ -4,11 +4,10 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, xdp_action},
     macros::map,
-    maps::{Array, DevMapHash, HashMap, PerCpuArray},
+    maps::{Array, DevMapHash, PerCpuArray},
 };
 use lb_common::abi::{
-    Backend, BackendCounters, BackendIdentity, ReverseKey, ReverseValue, ServiceCounters, ServiceKey, ServiceValue,
-    Settings, Slot, VERDICT_NUMBERS,
+    Backend, BackendCounters, BackendIdentity, ReverseEntry, ServiceCounters, ServiceEntry, Settings, Slot, VERDICT_NUMBERS,
 };
 
 /// Entries of a map until the loader sets the configured size.
@@ -17,7 +16,7 @@ const SIZED_BY_LOADER: u32 = 1;
 const DEVICES: u32 = 256;
 
 #[map]
-pub static LB_SERVICES: HashMap<ServiceKey, ServiceValue> = HashMap::with_max_entries(SIZED_BY_LOADER, 0);
+pub static LB_SERVICES: Array<ServiceEntry> = Array::with_max_entries(SIZED_BY_LOADER, BPF_F_MMAPABLE);
 #[map]
 pub static LB_SLOTS: Array<Slot> = Array::with_max_entries(SIZED_BY_LOADER, BPF_F_MMAPABLE);
 #[map]
@@ -25,7 +24,7 @@ pub static LB_BACKENDS: Array<Backend> = Array::with_max_entries(SIZED_BY_LOADER
 #[map]
 pub static LB_IDENTITIES: Array<BackendIdentity> = Array::with_max_entries(SIZED_BY_LOADER, BPF_F_MMAPABLE);
 #[map]
-pub static LB_REVERSE: HashMap<ReverseKey, ReverseValue> = HashMap::with_max_entries(SIZED_BY_LOADER, 0);
+pub static LB_REVERSE: Array<ReverseEntry> = Array::with_max_entries(SIZED_BY_LOADER, BPF_F_MMAPABLE);
 #[map]
 pub static LB_SVC_COUNT: PerCpuArray<ServiceCounters> = PerCpuArray::with_max_entries(SIZED_BY_LOADER, 0);
 #[map]
@@ -43,6 +42,13 @@ pub static HASH_KEY_0: Global<u64> = Global::new(0);
 /// Second half of the flow hash's key; the loader sets it.
 #[unsafe(no_mangle)]
 pub static HASH_KEY_1: Global<u64> = Global::new(0);
+
+/// Places of the service table, less one; the loader sets it.
+#[unsafe(no_mangle)]
+pub static SERVICE_MASK: Global<u32> = Global::new(0);
+/// Places of the reverse table, less one; the loader sets it.
+#[unsafe(no_mangle)]
+pub static REVERSE_MASK: Global<u32> = Global::new(0);
 
 /// Redirects to an interface. One that is not in the map drops the packet, which the kernel counts.
 #[inline(always)]

@@ -5,7 +5,8 @@ use aya_ebpf::{
     bindings::{bpf_fib_lookup, xdp_md},
     helpers::bpf_fib_lookup as fib_lookup,
 };
-use lb_common::abi::{Backend, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot};
+use core::mem::MaybeUninit;
+use lb_common::abi::{Backend, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot, place};
 use lb_common::hash::HashKey;
 use lb_common::tables::{NextHop, Route, RouteAnswer, RouteQuestion, Tables, Traffic};
 
@@ -36,7 +37,7 @@ mod answer {
 
 /// `struct bpf_fib_lookup` with both MACs (source, then destination) as aligned words: clearing or copying byte arrays
 /// would become calls that loop over bytes.
-#[repr(C)]
+#[repr(C, align(8))]
 struct Fib {
     family: u8,
     protocol: u8,
@@ -53,6 +54,24 @@ struct Fib {
 
 const _: () = assert!(size_of::<Fib>() == size_of::<bpf_fib_lookup>());
 
+/// Words of eight bytes in a [`Fib`].
+const FIB_WORDS: usize = size_of::<Fib>() / 8;
+
+impl Fib {
+    /// Clears it, in place and by volatile stores of whole words: plain ones, or a copy of the cleared value, would be
+    /// gathered into a call to memset.
+    #[inline(always)]
+    fn clear(fib: &mut MaybeUninit<Self>) -> &mut Self {
+        let words = fib.as_mut_ptr().cast::<u64>();
+        for at in 0..FIB_WORDS {
+            // SAFETY: `at` is below the number of words, and the struct is 8-aligned.
+            unsafe { words.add(at).write_volatile(0) };
+        }
+        // SAFETY: every byte was written, and zero is a value of every field.
+        unsafe { fib.assume_init_mut() }
+    }
+}
+
 impl Tables for KernelTables {
     #[inline(always)]
     fn hash_key(&self) -> HashKey {
@@ -60,9 +79,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn service(&self, key: &ServiceKey) -> Option<&ServiceValue> {
-        // SAFETY: the agent replaces values whole, and the kernel frees a replaced one only after this run (RCU).
-        unsafe { maps::LB_SERVICES.get(key) }
+    fn service(&self, key: &ServiceKey, v4: bool) -> Option<&ServiceValue> {
+        let word = place::port_and_protocol(key.port, key.protocol);
+        let get = |index| maps::LB_SERVICES.get(index);
+        let entry = place::find(key.address, word, v4, maps::SERVICE_MASK.load(), get)?;
+        Some(&entry.value)
     }
 
     #[inline(always)]
@@ -84,28 +105,25 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn reverse(&self, key: &ReverseKey) -> Option<&ReverseValue> {
-        // SAFETY: as for services.
-        unsafe { maps::LB_REVERSE.get(key) }
+    fn reverse(&self, key: &ReverseKey, v4: bool) -> Option<&ReverseValue> {
+        let word = place::port_and_protocol(key.port, key.protocol);
+        let get = |index| maps::LB_REVERSE.get(index);
+        let entry = place::find(key.address, word, v4, maps::REVERSE_MASK.load(), get)?;
+        Some(&entry.value)
     }
 
     #[inline(always)]
     fn route(&self, question: &RouteQuestion) -> Route {
-        let mut fib = Fib {
-            family: if question.v4 { AF_INET } else { AF_INET6 },
-            protocol: question.protocol,
-            source_port: 0,
-            destination_port: 0,
-            total_length: question.length_bytes,
-            ifindex: question.ingress_ifindex,
-            flow_info: 0,
-            source: fib_address(question.v4, question.source),
-            destination: fib_address(question.v4, question.destination),
-            table: 0,
-            macs: [0; 3],
-        };
+        let mut room = MaybeUninit::uninit();
+        let fib = Fib::clear(&mut room);
+        fib.family = if question.v4 { AF_INET } else { AF_INET6 };
+        fib.protocol = question.protocol;
+        fib.total_length = question.length_bytes;
+        fib.ifindex = question.ingress_ifindex;
+        fib.source = fib_address(question.v4, question.source);
+        fib.destination = fib_address(question.v4, question.destination);
         // SAFETY: the context is the running program's, and `fib` has the layout and size of bpf_fib_lookup.
-        let code = unsafe { fib_lookup(self.ctx.cast(), (&raw mut fib).cast(), size_of::<Fib>() as i32, 0) };
+        let code = unsafe { fib_lookup(self.ctx.cast(), core::ptr::from_mut(fib).cast(), size_of::<Fib>() as i32, 0) };
         let answer = match i64::from(code) {
             answer::SUCCESS => RouteAnswer::Found,
             answer::NO_NEIGHBOUR => RouteAnswer::NoNeighbour,
@@ -113,7 +131,7 @@ impl Tables for KernelTables {
             answer::FRAGMENTATION_NEEDED => RouteAnswer::TooBig,
             _ => RouteAnswer::None,
         };
-        Route { answer, hop: NextHop { ethernet: ethernet(&fib), ifindex: fib.ifindex } }
+        Route { answer, hop: NextHop { ethernet: ethernet(fib), ifindex: fib.ifindex } }
     }
 
     #[inline(always)]

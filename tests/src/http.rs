@@ -74,15 +74,16 @@ fn exchange(
             break head;
         }
         ensure!(received.len() < MAX_HEAD_LEN, "the response's head is longer than {MAX_HEAD_LEN} bytes");
-        ensure!(
-            read_more(&mut stream, &mut received, deadline)? > 0,
-            "the connection ended before the response"
-        );
+        if read_more(&mut stream, &mut received, deadline)? == 0 {
+            return Err(ended()).context("the connection ended before the response");
+        }
     };
     let mut body = received.split_off(head.len);
     while body.len() < head.body_len {
-        let read = read_more(&mut stream, &mut body, deadline)?;
-        ensure!(read > 0, "the connection ended after {} of {} body bytes", body.len(), head.body_len);
+        if read_more(&mut stream, &mut body, deadline)? == 0 {
+            let place = format!("the connection ended after {} of {} body bytes", body.len(), head.body_len);
+            return Err(ended()).context(place);
+        }
     }
     ensure!(body.len() == head.body_len, "{} bytes after the body", body.len() - head.body_len);
     Ok(Response { status: head.status, backend: head.backend, body, local, elapsed: start.elapsed() })
@@ -135,6 +136,11 @@ fn read_more(stream: &mut TcpStream, received: &mut Vec<u8>, deadline: Instant) 
     let len = stream.read(&mut chunk).context("reading the response")?;
     received.extend_from_slice(chunk.get(..len).unwrap_or_default());
     Ok(len)
+}
+
+/// The end of a connection in the wrong place, as an error that callers can tell from others.
+fn ended() -> std::io::Error {
+    std::io::ErrorKind::UnexpectedEof.into()
 }
 
 fn left(deadline: Instant) -> Result<Duration> {

@@ -5,6 +5,7 @@
 //! Needs root and Linux 5.19 (veth that receives XDP frames with GRO on since 5.13, `gro_max_size` since 5.19).
 
 pub mod bins;
+pub mod fixtures;
 pub mod http;
 pub mod lab;
 pub mod programs;

@@ -45,6 +45,15 @@ pub const NODE_BACK: &str = "back";
 /// Web servers that a site may have: their addresses end in 11 and on.
 pub const MAX_WEBS: u8 = 100;
 
+/// Time from the start of one health check to the start of the next, in [`WebFleet::config`].
+pub const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Time that a health check may take, in [`WebFleet::config`].
+pub const CHECK_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Failed checks in a row that take a web server down, in [`WebFleet::config`].
+pub const CHECK_FALL: u32 = 3;
+
 /// MTU of the back segment, in bytes: room for a tunnel's header.
 const BACK_MTU: u32 = 1_600;
 
@@ -209,12 +218,14 @@ impl WebFleet {
              kind = \"http\"\n\
              path = \"/healthz\"\n\
              port = {HTTP_PORT}\n\
-             interval = \"200ms\"\n\
-             timeout = \"200ms\"\n\
+             interval = \"{}ms\"\n\
+             timeout = \"{}ms\"\n\
              rise = 2\n\
-             fall = 3\n",
+             fall = {CHECK_FALL}\n",
             bpffs.display(),
-            control_socket.display()
+            control_socket.display(),
+            CHECK_INTERVAL.as_millis(),
+            CHECK_TIMEOUT.as_millis(),
         );
         for mode in Mode::ALL {
             for (family, vip) in ["v4", "v6"].into_iter().zip(mode.vips()) {

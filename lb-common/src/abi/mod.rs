@@ -6,6 +6,7 @@
 mod backend;
 mod counters;
 pub mod names;
+pub mod place;
 mod reason;
 mod reverse;
 mod service;
@@ -15,8 +16,8 @@ mod slot;
 pub use backend::{Backend, BackendFlags, BackendIdentity};
 pub use counters::{BackendCounters, ServiceCounters};
 pub use reason::{DropReason, ForwardReason, PassReason, VERDICT_NUMBERS, verdict_name};
-pub use reverse::{ReverseKey, ReverseValue};
-pub use service::{ForwardMode, ServiceKey, ServiceValue};
+pub use reverse::{ReverseEntry, ReverseKey, ReverseValue};
+pub use service::{ForwardMode, ServiceEntry, ServiceKey, ServiceValue};
 pub use settings::Settings;
 pub use slot::{Phase, Slot};
 
@@ -34,6 +35,13 @@ pub const V4_MAPPED_WORD: u32 = u32::from_be(0x0000_ffff);
 #[inline(always)]
 pub const fn mapped(v4: u32) -> Address {
     [0, 0, V4_MAPPED_WORD, v4]
+}
+
+/// Whether an address is v4-mapped.
+#[inline(always)]
+pub const fn is_mapped(address: Address) -> bool {
+    let [a, b, c, _] = address;
+    a | b == 0 && c == V4_MAPPED_WORD
 }
 
 /// The [`Address`] of an IP address.

@@ -2,7 +2,7 @@
 //!
 //! Always holds: the statics in lb-ebpf carry the same names; the loader looks them up here.
 
-/// `ServiceKey` to `ServiceValue`, hash.
+/// `ServiceEntry` by place (see `place`), array, mmapable.
 pub const SERVICES: &str = "LB_SERVICES";
 /// Index to `Slot`, array, mmapable: the slot tables of all pools.
 pub const SLOTS: &str = "LB_SLOTS";
@@ -10,7 +10,7 @@ pub const SLOTS: &str = "LB_SLOTS";
 pub const BACKENDS: &str = "LB_BACKENDS";
 /// Index to `BackendIdentity`, array, mmapable; read and written by the agent only.
 pub const IDENTITIES: &str = "LB_IDENTITIES";
-/// `ReverseKey` to `ReverseValue`, hash.
+/// `ReverseEntry` by place (see `place`), array, mmapable.
 pub const REVERSE: &str = "LB_REVERSE";
 /// Service index to `ServiceCounters`, per-CPU array.
 pub const SERVICE_COUNTERS: &str = "LB_SVC_COUNT";
@@ -43,3 +43,7 @@ pub const PROGRAM: &str = "lb_xdp";
 pub const HASH_KEY_0: &str = "HASH_KEY_0";
 /// Global with the second half of the flow hash's key.
 pub const HASH_KEY_1: &str = "HASH_KEY_1";
+/// Global with the number of places of the service table, less one.
+pub const SERVICE_MASK: &str = "SERVICE_MASK";
+/// Global with the number of places of the reverse table, less one.
+pub const REVERSE_MASK: &str = "REVERSE_MASK";

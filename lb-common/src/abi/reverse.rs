@@ -33,5 +33,20 @@ pub struct ReverseValue {
     pub backend_index: u32,
 }
 
+/// A place of the reverse table: one cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ReverseEntry {
+    /// Where a reply comes from.
+    pub key: ReverseKey,
+    /// A [`super::place`] number.
+    pub state: u32,
+    /// What the client has to see.
+    pub value: ReverseValue,
+    /// Always 0.
+    pub zero: [u32; 3],
+}
+
+const _: () = assert!(size_of::<ReverseEntry>() == 64);
 const _: () = assert!(size_of::<ReverseKey>() == 20);
 const _: () = assert!(size_of::<ReverseValue>() == 28);

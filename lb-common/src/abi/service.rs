@@ -17,8 +17,8 @@ pub struct ServiceKey {
     pub zero: u8,
 }
 
-/// What a frontend is served by. Written whole: a reader sees the old value or the new one.
-#[repr(C)]
+/// What a frontend is served by.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ServiceValue {
     /// First slot of the pool's table.
@@ -31,6 +31,34 @@ pub struct ServiceValue {
     pub mode: u8,
     /// Always 0.
     pub zero: [u8; 3],
+}
+
+impl ServiceValue {
+    /// First slot and number of slots, loaded in one step: the agent switches tables by storing both as one word, so a
+    /// reader sees the old table or the new one.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "each half of the word is a field")]
+    pub fn slots(&self) -> (u32, u32) {
+        let word = core::ptr::from_ref(self).cast::<u64>();
+        // SAFETY: the struct is 8-aligned and its first eight bytes are these two fields; volatile keeps the compiler
+        // from loading them one by one.
+        let word = u64::from_le(unsafe { core::ptr::read_volatile(word) });
+        (word as u32, (word >> 32) as u32)
+    }
+}
+
+/// A place of the service table: one cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ServiceEntry {
+    /// Which frontend.
+    pub key: ServiceKey,
+    /// A [`super::place`] number.
+    pub state: u32,
+    /// What serves it.
+    pub value: ServiceValue,
+    /// Always 0.
+    pub zero: [u64; 3],
 }
 
 /// How packets are forwarded (DESIGN, Forward modes). Numbers are part of the ABI.
@@ -60,3 +88,4 @@ impl ForwardMode {
 
 const _: () = assert!(size_of::<ServiceKey>() == 20);
 const _: () = assert!(size_of::<ServiceValue>() == 16);
+const _: () = assert!(size_of::<ServiceEntry>() == 64);

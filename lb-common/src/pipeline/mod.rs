@@ -78,13 +78,13 @@ fn decide_family<P: Packet, T: Tables>(packet: &mut P, tables: &T, family: Famil
         protocol: flow.protocol,
         zero: 0,
     };
-    if let Some(service) = tables.service(&key) {
+    if let Some(service) = tables.service(&key, headers.v4) {
         return to_backend(packet, tables, &headers, service);
     }
     if tables.has_reverse() {
         let key =
             ReverseKey { address: flow.source, port: flow.source_port, protocol: flow.protocol, zero: 0 };
-        if let Some(entry) = tables.reverse(&key) {
+        if let Some(entry) = tables.reverse(&key, headers.v4) {
             return to_client(packet, tables, &headers, entry);
         }
     }
@@ -126,10 +126,11 @@ fn to_backend<P: Packet, T: Tables>(
 #[inline(always)]
 fn choose<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue) -> Option<u32> {
     let hash = flow_hash(tables.hash_key(), &headers.flow, headers.v4);
-    if service.slot_count == 0 {
+    let (offset, count) = service.slots();
+    if count == 0 {
         return None;
     }
-    let slot = tables.slot(service.slot_offset.wrapping_add(slot_of(hash, service.slot_count)))?;
+    let slot = tables.slot(offset.wrapping_add(slot_of(hash, count)))?;
     Some(slot.current())
 }
 
@@ -182,8 +183,11 @@ fn forward_dsr_ipip<P: Packet, T: Tables>(
         return Verdict::Drop(DropReason::TooBig);
     };
     let way = send::way(packet, tables, headers, backend, outer_length);
-    if let Exit::Closed(reason) = way.exit {
-        return Verdict::Drop(reason);
+    match way.exit {
+        Exit::Wire => {}
+        // Not for the stack: the longer frame has no MACs yet, and an IPv4 source of the node's own is a martian there.
+        Exit::Stack => return Verdict::Drop(DropReason::Unresolved),
+        Exit::Closed(reason) => return Verdict::Drop(reason),
     }
     match dsr_ipip::encapsulate(packet, headers, backend, outer_length) {
         Ok(()) => send::send(packet, way, ForwardReason::DsrIpip),

@@ -3,7 +3,7 @@
 //! Always holds: headers that were returned lie inside the packet, and the packet has all the bytes that its IP
 //! header promises.
 
-use crate::abi::{PassReason, mapped};
+use crate::abi::{PassReason, is_mapped, mapped};
 use crate::hash::Flow;
 use crate::wire::{Window, ethernet, ipv4, ipv6, tcp, udp};
 
@@ -117,6 +117,11 @@ fn parse_ipv6(window: Window<'_>) -> Result<Headers, PassReason> {
     if version_class >> 12 != 6 || ethernet::LEN + usize::from(length_bytes) > window.len() {
         return Err(PassReason::Malformed);
     }
+    let (source, destination) = (ipv6::source(ip), ipv6::destination(ip));
+    if is_mapped(source) || is_mapped(destination) {
+        // Such addresses are for hosts' inside and never on the wire (RFC 4038 section 4.2); in our tables they are IPv4.
+        return Err(PassReason::Malformed);
+    }
     let protocol = ip.byte::<{ ipv6::field::NEXT_HEADER }>();
     if protocol == ipv6::NEXT_FRAGMENT {
         return Err(PassReason::Fragment);
@@ -127,13 +132,7 @@ fn parse_ipv6(window: Window<'_>) -> Result<Headers, PassReason> {
         return Err(PassReason::Malformed);
     };
     Ok(Headers {
-        flow: Flow {
-            source: ipv6::source(ip),
-            destination: ipv6::destination(ip),
-            source_port,
-            destination_port,
-            protocol,
-        },
+        flow: Flow { source, destination, source_port, destination_port, protocol },
         v4: false,
         transport_offset,
         length_bytes,

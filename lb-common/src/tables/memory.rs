@@ -54,7 +54,7 @@ impl Tables for MemTables {
         self.hash_key
     }
 
-    fn service(&self, key: &ServiceKey) -> Option<&ServiceValue> {
+    fn service(&self, key: &ServiceKey, _v4: bool) -> Option<&ServiceValue> {
         self.services.get(key)
     }
 
@@ -70,7 +70,7 @@ impl Tables for MemTables {
         !self.reverse.is_empty()
     }
 
-    fn reverse(&self, key: &ReverseKey) -> Option<&ReverseValue> {
+    fn reverse(&self, key: &ReverseKey, _v4: bool) -> Option<&ReverseValue> {
         self.reverse.get(key)
     }
 

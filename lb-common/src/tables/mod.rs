@@ -17,8 +17,8 @@ pub trait Tables {
     /// Key of the flow hash.
     fn hash_key(&self) -> HashKey;
 
-    /// The frontend that `key` names.
-    fn service(&self, key: &ServiceKey) -> Option<&ServiceValue>;
+    /// The frontend that `key` names; `v4` says that its address is v4-mapped.
+    fn service(&self, key: &ServiceKey, v4: bool) -> Option<&ServiceValue>;
 
     /// A slot, by its index in the map.
     fn slot(&self, index: u32) -> Option<Slot>;
@@ -30,7 +30,7 @@ pub trait Tables {
     fn has_reverse(&self) -> bool;
 
     /// What a reply from `key` has to look like.
-    fn reverse(&self, key: &ReverseKey) -> Option<&ReverseValue>;
+    fn reverse(&self, key: &ReverseKey, v4: bool) -> Option<&ReverseValue>;
 
     /// Asks the kernel's routing and neighbour tables.
     fn route(&self, question: &RouteQuestion) -> Route;

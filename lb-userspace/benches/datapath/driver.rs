@@ -23,9 +23,11 @@ const REPEAT: u32 = 400_000;
 /// Backends of the pool.
 const BACKENDS: u32 = 100;
 /// Slots of its table.
-const SLOTS: u32 = 65_537;
-/// Interface that BPF_PROG_TEST_RUN pretends to receive on: the loopback interface.
+const SLOTS: u32 = 16_381;
+/// Interface that `BPF_PROG_TEST_RUN` pretends to receive on: the loopback interface.
 const INGRESS: u32 = 1;
+/// What a forwarded packet is answered with.
+const XDP_TX: u32 = 3;
 /// Port of the service.
 const PORT: u16 = 80;
 
@@ -34,9 +36,8 @@ pub struct Bench {
     driver: Ebpf,
     target: KernelDataplane,
     targets: ProgramArray<aya::maps::MapData>,
-    bpffs: PathBuf,
+    _pins: PinsGuard,
     frame: Vec<u8>,
-    expected: u32,
 }
 
 impl Bench {
@@ -47,6 +48,8 @@ impl Bench {
         let bpffs = PathBuf::from(format!("/sys/fs/bpf/lb-bench-{}-{number}", std::process::id()));
         let capacity = Capacity { services: 64, backends: 1024, slots: 131_072 };
         let config = KernelConfig { bpffs: bpffs.clone(), capacity, log_level: LogLevel::Off };
+        // Before anything is pinned, so that an error on the way removes it as well.
+        let pins = PinsGuard(bpffs.clone());
         let mut target = KernelDataplane::open(&config)?;
         for op in fill(case) {
             target.apply(&op)?;
@@ -65,7 +68,7 @@ impl Bench {
             program(&mut driver, name)?.load()?;
         }
         let targets = ProgramArray::try_from(driver.take_map("TARGET").context("the driver has no TARGET")?)?;
-        Ok(Self { driver, target, targets, bpffs, frame, expected: 3 })
+        Ok(Self { driver, target, targets, _pins: pins, frame })
     }
 
     /// ns per packet of the driver with a target that only transmits.
@@ -93,7 +96,7 @@ impl Bench {
         };
         let result = program(&mut self.driver, "bench_driver")?.test_run(options)?;
         anyhow::ensure!(
-            result.return_value == self.expected,
+            result.return_value == XDP_TX,
             "the program under test answered {} instead of XDP_TX: it did not forward",
             result.return_value
         );
@@ -101,10 +104,13 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+/// Removes what a case pinned.
+struct PinsGuard(PathBuf);
+
+impl Drop for PinsGuard {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.bpffs) {
-            eprintln!("could not remove {}: {error}", self.bpffs.display());
+        if let Err(error) = remove(&self.0) {
+            eprintln!("could not remove {}: {error}", self.0.display());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! ns per packet of the loaded XDP program: `cargo xtask bench datapath [--json]`.
 //!
 //! A driver program restores the packet, varies the flow and tail-calls the program under test inside
-//! BPF_PROG_TEST_RUN; the same driver with a target that only transmits gives the floor, in the same run. Rounds of
+//! `BPF_PROG_TEST_RUN`; the same driver with a target that only transmits gives the floor, in the same run. Rounds of
 //! all cases are interleaved, so that a slow spell of the machine touches all of them; medians are reported.
 
 mod cases;

@@ -9,7 +9,7 @@ use crate::config::edit::{self, BackendSpec};
 use crate::dataplane::DataplaneError;
 use crate::model;
 
-fn internal(error: DataplaneError) -> ApiError {
+fn internal(error: &DataplaneError) -> ApiError {
     ApiError::new(ErrorCode::Internal, error.to_string())
 }
 
@@ -23,12 +23,12 @@ fn admin_state(state: AdminState) -> model::AdminState {
 impl Control for Agent {
     async fn status(&self) -> Result<Status, ApiError> {
         let state = self.state.lock().await;
-        report::status(&state).await.map_err(internal)
+        report::status(&state).await.map_err(|error| internal(&error))
     }
 
     async fn services(&self) -> Result<Vec<ServiceInfo>, ApiError> {
         let state = self.state.lock().await;
-        report::services(&state).map_err(internal)
+        report::services(&state).map_err(|error| internal(&error))
     }
 
     async fn backends(&self, pool: Option<String>) -> Result<Vec<BackendInfo>, ApiError> {
@@ -40,7 +40,7 @@ impl Control for Agent {
             return Err(ApiError::new(ErrorCode::NotFound, format!("there is no pool {pool:?}"))
                 .with_hint(format!("there are: {}", pools.join(", "))));
         }
-        report::backends(&state, pool.as_deref()).await.map_err(internal)
+        report::backends(&state, pool.as_deref()).await.map_err(|error| internal(&error))
     }
 
     async fn events(&self, limit: u32) -> Result<Vec<Event>, ApiError> {

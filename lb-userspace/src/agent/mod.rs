@@ -7,7 +7,6 @@
 mod apply;
 mod attach;
 mod control;
-mod datapath_log;
 mod desired;
 mod edits;
 mod error;

@@ -2,8 +2,8 @@
 
 use super::AgentError;
 
-/// Capabilities that the agent needs, by number (capabilities(7)): SYS_ADMIN is for mounting a bpffs and for kernels
-/// before CAP_BPF.
+/// Capabilities that the agent needs, by number (capabilities(7)). `SYS_ADMIN` is for mounting a bpffs and for kernels
+/// before `CAP_BPF`.
 const NEEDED: [(&str, u32); 4] =
     [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_BPF", 39)];
 

@@ -1,14 +1,14 @@
 //! Starting, running, ending and removing.
 
 use super::state::{Loaded, State};
-use super::{Agent, AgentError, attach, datapath_log, desired, privileges, vips};
+use super::{Agent, AgentError, attach, desired, privileges, vips};
 use crate::api::lock::AgentLock;
 use crate::api::server::{Server, ServerLimits};
 use crate::config::{self, Parsed};
-use crate::dataplane::kernel::{self, KernelConfig, KernelDataplane};
+use crate::dataplane::kernel::{self, KernelConfig, KernelDataplane, LogLevel};
 use crate::dataplane::{Capacity, Dataplane as _, Observed};
 use crate::health::{Health, HealthEvent, Runner};
-use crate::model::Model;
+use crate::model::{DatapathLog, Model};
 use crate::netlink::{Netlink, Resolver, ResolverOptions};
 use crate::reconcile::Reconciler;
 use crate::telemetry::events::{EventKind, EventLog};
@@ -94,12 +94,14 @@ async fn start(
     let mut dataplane = KernelDataplane::open(&KernelConfig {
         bpffs: model.node.bpffs.clone(),
         capacity: Capacity { services: limits.services, backends: limits.backends, slots: limits.slots },
-        log_level: datapath_log::level(model.node.datapath_log),
+        log_level: log_level(model.node.datapath_log),
     })?;
     if let Some(point) = &dataplane.mounted {
         tracing::info!("mounted a bpffs on {}", point.display());
     }
-    datapath_log::start(&mut dataplane, model.node.datapath_log);
+    if let Err(error) = dataplane.read_log() {
+        tracing::warn!("{error}");
+    }
     let observed = dataplane.observe()?;
     let former_health = former_health(&observed);
     let resolver = Resolver::spawn(ResolverOptions { follow_default_gateways: true })?;
@@ -125,6 +127,16 @@ async fn start(
     };
     serve(&mut state).await?;
     Ok((Agent { state: Arc::new(Mutex::new(state)), events }, health_events))
+}
+
+/// The program's level for a setting.
+const fn log_level(setting: DatapathLog) -> LogLevel {
+    match setting {
+        DatapathLog::Off => LogLevel::Off,
+        DatapathLog::Warn => LogLevel::Warn,
+        DatapathLog::Info => LogLevel::Info,
+        DatapathLog::Debug => LogLevel::Debug,
+    }
 }
 
 /// Brings maps, interfaces and VIPs into the state that the configuration asks for, in an order in which no packet

@@ -27,7 +27,7 @@ enum Command {
         /// Start even if the configuration has no services
         #[arg(long)]
         force: bool,
-        /// What to log: error, warn, info, debug, trace, or a filter such as info,lb_userspace::health=debug
+        /// What to log: error, warn, info, debug, trace, or a filter of tracing directives, target=level,…
         #[arg(long, default_value = "info")]
         log: String,
     },

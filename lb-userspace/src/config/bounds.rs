@@ -48,7 +48,7 @@ pub const LIMIT_SLOTS: RangeInclusive<u32> = 1_024..=67_108_864;
 /// `pools.*.slots`; the number must be prime, too.
 pub const POOL_SLOTS: RangeInclusive<u32> = 251..=1_048_573;
 /// Default of `pools.*.slots`.
-pub const DEFAULT_POOL_SLOTS: u32 = 65_537;
+pub const DEFAULT_POOL_SLOTS: u32 = 16_381;
 /// Weight of a backend.
 pub const WEIGHT: RangeInclusive<u32> = 0..=1_000;
 /// Default weight of a backend.

@@ -225,5 +225,4 @@ fn max_probes() -> usize {
 }
 
 #[cfg(test)]
-#[path = "runner_tests.rs"]
 mod tests;

@@ -153,7 +153,7 @@ fn what_is_left_out_has_its_default() {
     let interval = Duration::from_millis(100);
     let fast = Check { kind: CheckKind::Http(get), interval, timeout: interval, ..tcp.clone() };
     assert_eq!(model.checks, [("tcp".to_owned(), tcp), ("fast".to_owned(), fast)].into());
-    let pool = Pool { mode: ForwardMode::Nat, check: None, slots: 65_537, backends: Vec::new() };
+    let pool = Pool { mode: ForwardMode::Nat, check: None, slots: 16_381, backends: Vec::new() };
     assert_eq!(model.pools, [("p".to_owned(), pool)].into());
 }
 

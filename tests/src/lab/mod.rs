@@ -55,8 +55,9 @@ pub use wait::wait_until;
 use owner::LabId;
 use process::Running;
 
-/// Directory of every lab's files: logs and bpffs mounts. Only root can write there.
-const LABS_DIR: &str = "/run/lb-lab";
+/// Directory of every lab's files: logs and bpffs mounts, each lab's in a directory named by [`Lab::id`]. Only root can
+/// write there.
+pub const LABS_DIR: &str = "/run/lb-lab";
 
 /// Programs that one lab starts with [`Host::spawn`], ended ones included.
 const MAX_PROCESSES: usize = 4_096;

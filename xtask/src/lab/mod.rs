@@ -4,7 +4,17 @@
 //! files of this directory, built on the library of `tests/`. Imports `build`, `privilege`, `setup`.
 //! Always holds: a lab runs as root and finds its binaries built in the profile of this program.
 
+mod backends;
 mod demo;
+mod fleet;
+mod judge;
+mod lane;
+mod leftovers;
+mod live;
+mod report;
+mod sample;
+mod traffic;
+mod unattended;
 
 use std::env;
 use std::os::unix::process::CommandExt as _;

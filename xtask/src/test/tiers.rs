@@ -11,7 +11,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::ValueEnum;
 
 use super::TestArgs;
@@ -90,6 +90,20 @@ impl Outcome {
 /// # Errors
 /// When a command cannot be started.
 pub fn run(tier: Tier, args: &TestArgs) -> Result<(Outcome, Tally)> {
+    let (outcome, tally) = start(tier, args)?;
+    if is_hollow(tier, &outcome, tally, args) {
+        return Ok(step(Err(anyhow!("the tier {tier} ran no test at all"))));
+    }
+    Ok((outcome, tally))
+}
+
+/// Whether a tier that always has tests passed without any. A filter may leave a tier without.
+fn is_hollow(tier: Tier, outcome: &Outcome, tally: Tally, args: &TestArgs) -> bool {
+    let always_has_tests = matches!(tier, Tier::Host | Tier::Kernel | Tier::Lab);
+    always_has_tests && args.filters.is_empty() && *outcome == Outcome::Passed && tally.passed == 0
+}
+
+fn start(tier: Tier, args: &TestArgs) -> Result<(Outcome, Tally)> {
     match tier {
         Tier::Format => Ok(without("rustfmt").unwrap_or_else(|| step(format()))),
         Tier::Lint => Ok(without("clippy").unwrap_or_else(|| step(lint()))),
@@ -156,7 +170,7 @@ fn doc(args: &TestArgs) -> Result<(Outcome, Tally)> {
 /// Targets of `lb-tests` that load programs or make namespaces: as root, with the binaries built before.
 fn in_the_kernel(targets: &[String], also: &[&str], args: &TestArgs) -> Result<(Outcome, Tally)> {
     if targets.is_empty() && also.is_empty() {
-        return Ok((Outcome::Skipped("there are no such tests".to_owned()), Tally::default()));
+        return Ok(step(Err(anyhow!("tests/tests has no test for this tier"))));
     }
     if let Err(error) = build::all(false) {
         return Ok(step(Err(error)));
@@ -240,6 +254,17 @@ mod tests {
         assert_eq!(step(Err(anyhow::anyhow!("x"))), (Outcome::Failed, Tally { passed: 0, failed: 1 }));
         assert_eq!(step(Ok(false)).0, Outcome::Failed);
         assert_eq!(step(Ok(true)), (Outcome::Passed, Tally::default()));
+    }
+
+    #[test]
+    fn a_tier_without_tests_has_not_passed() {
+        let mut args = TestArgs { long: false, only: Vec::new(), filters: Vec::new() };
+        let one = Tally { passed: 1, failed: 0 };
+        assert!(is_hollow(Tier::Lab, &Outcome::Passed, Tally::default(), &args));
+        assert!(!is_hollow(Tier::Lab, &Outcome::Passed, one, &args));
+        assert!(!is_hollow(Tier::Doc, &Outcome::Passed, Tally::default(), &args));
+        args.filters.push("name".to_owned());
+        assert!(!is_hollow(Tier::Lab, &Outcome::Passed, Tally::default(), &args));
     }
 
     #[test]

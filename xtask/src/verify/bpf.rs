@@ -33,6 +33,10 @@ const OP_ADD64_IMM: u8 = 0x07;
 const PSEUDO_CALL: u8 = 1;
 /// Source register of a load of a function's address.
 const PSEUDO_FUNC: u8 = 4;
+/// `BPF_ST | BPF_MEM | BPF_B` and `BPF_STX | BPF_MEM | BPF_B`.
+const OP_STORE_BYTE: [u8; 2] = [0x72, 0x73];
+/// Slots that the loop of an inlined memcpy or memset may have. A loop over headers does more in a round.
+const MAX_BYTE_LOOP_SLOTS: usize = 16;
 /// The frame pointer.
 const FRAME_POINTER: u8 = 10;
 
@@ -73,6 +77,13 @@ impl Insn {
             _ => None,
         }
     }
+
+    /// How far back the instruction jumps, in slots counted from the one behind it; none if it does not.
+    fn jumps_back(self) -> Option<usize> {
+        // BPF_JMP and BPF_JMP32; calls and returns have no offset.
+        let is_jump = matches!(self.op & 0x7, 0x5 | 0x6) && self.op != OP_CALL;
+        (is_jump && self.off < 0).then(|| usize::from(self.off.unsigned_abs()))
+    }
 }
 
 /// What one program of the object does on the hot path.
@@ -82,12 +93,16 @@ pub struct Report {
     pub program: String,
     /// Functions that a packet can reach, with their instructions (slots of 8 bytes).
     pub functions: BTreeMap<String, usize>,
+    /// Cold functions that it calls, which are not followed.
+    pub cold: BTreeSet<String>,
     /// Calls to helpers in these functions, as written in the code.
     pub helpers: BTreeMap<i32, usize>,
     /// Deepest use of the stack along a chain of calls, in bytes, as far as offsets are constant.
     pub stack_bytes: u32,
     /// Byte loops that can be reached: caller and callee.
     pub byte_loops: BTreeSet<(String, String)>,
+    /// Tight loops that store a byte a round, as an inlined byte loop leaves them: function and instruction.
+    pub inlined_loops: BTreeSet<(String, usize)>,
     /// Calls that go nowhere in the object: caller and symbol.
     pub unresolved: BTreeSet<(String, String)>,
 }
@@ -102,10 +117,17 @@ impl Report {
                 self.program
             )
         });
+        let inlined = self.inlined_loops.iter().map(|(function, index)| {
+            format!(
+                "{}: {function} stores byte by byte in a loop at instruction {index}: an array copy or fill that \
+                 was inlined; copy field by field",
+                self.program
+            )
+        });
         let unresolved = self.unresolved.iter().map(|(caller, symbol)| {
             format!("{}: {caller} calls {symbol}, which the object does not have", self.program)
         });
-        loops.chain(unresolved).collect()
+        loops.chain(inlined).chain(unresolved).collect()
     }
 }
 
@@ -115,6 +137,9 @@ impl fmt::Display for Report {
         writeln!(f, "{}: {total} instructions, stack {} bytes", self.program, self.stack_bytes)?;
         for (name, instructions) in &self.functions {
             writeln!(f, "  {instructions:>6} {name}")?;
+        }
+        for name in &self.cold {
+            writeln!(f, "    cold {name} (not followed)")?;
         }
         let helpers: Vec<String> =
             self.helpers.iter().map(|(id, count)| format!("{} {count}", helper_name(*id))).collect();
@@ -133,6 +158,7 @@ struct Body {
     helpers: BTreeMap<i32, usize>,
     stack_bytes: u32,
     callees: BTreeSet<FunctionId>,
+    inlined_loops: BTreeSet<usize>,
     unresolved: BTreeSet<String>,
 }
 
@@ -161,9 +187,11 @@ fn examine_program(object: &Object, program: FunctionId, cold: &[&str]) -> Resul
     let mut report = Report {
         program: object.function(program)?.name.clone(),
         functions: BTreeMap::new(),
+        cold: BTreeSet::new(),
         helpers: BTreeMap::new(),
         stack_bytes: deepest(program, &bodies, &mut Vec::new())?,
         byte_loops: BTreeSet::new(),
+        inlined_loops: BTreeSet::new(),
         unresolved: BTreeSet::new(),
     };
     for (id, body) in &bodies {
@@ -174,9 +202,16 @@ fn examine_program(object: &Object, program: FunctionId, cold: &[&str]) -> Resul
         }
         for callee in &body.callees {
             let callee = &object.function(*callee)?.name;
+            if is_one_of(callee, cold) {
+                report.cold.insert(callee.clone());
+            }
             if BYTE_LOOPS.contains(&callee.as_str()) {
                 report.byte_loops.insert((name.clone(), callee.clone()));
             }
+        }
+        // The loop of a memcpy that is called is that function's own, and reported by the call.
+        if !BYTE_LOOPS.contains(&name.as_str()) {
+            report.inlined_loops.extend(body.inlined_loops.iter().map(|index| (name.clone(), *index)));
         }
         report.unresolved.extend(body.unresolved.iter().map(|symbol| (name.clone(), symbol.clone())));
     }
@@ -210,6 +245,9 @@ fn read_body(object: &Object, function: &Function) -> Result<Body> {
     while let Some(slot) = slots.get(index) {
         let insn = Insn::decode(*slot);
         note_stack(&mut body, insn, frame_copy);
+        if is_byte_loop(slots, index, insn) {
+            body.inlined_loops.insert(index);
+        }
         frame_copy = (insn.op == OP_MOV64_REG && insn.src == FRAME_POINTER).then_some(insn.dst);
         match insn.op {
             OP_CALL => note_call(&mut body, object, function, index, insn)?,
@@ -239,6 +277,13 @@ fn note_stack(body: &mut Body, insn: Insn, frame_copy: Option<u8>) {
     if offset < 0 {
         body.stack_bytes = body.stack_bytes.max(offset.unsigned_abs());
     }
+}
+
+/// Whether the instruction at `index` closes a tight loop that stores single bytes.
+fn is_byte_loop(slots: &[[u8; INSN_BYTES]], index: usize, insn: Insn) -> bool {
+    let Some(back) = insn.jumps_back() else { return false };
+    let round = slots.get((index + 1).saturating_sub(back)..index).unwrap_or_default();
+    round.len() < MAX_BYTE_LOOP_SLOTS && round.iter().any(|[op, ..]| OP_STORE_BYTE.contains(op))
 }
 
 fn note_call(body: &mut Body, object: &Object, function: &Function, index: usize, insn: Insn) -> Result<()> {

@@ -2,13 +2,14 @@
 
 use super::super::{Capacity, Dataplane, DataplaneError, Observed, Op, Region};
 use super::mmap::MappedArray;
+use super::places::{Entry, PlaceTable};
 use super::{KernelDataplane, KernelError};
 use aya::Ebpf;
-use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, DevMapHash, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Zeroable;
 use lb_common::abi::{
-    Backend, BackendCounters, BackendFlags, BackendIdentity, ReverseKey, ReverseValue, ServiceCounters,
-    ServiceKey, ServiceValue, Settings, Slot, VERDICT_NUMBERS, names,
+    Backend, BackendCounters, BackendFlags, BackendIdentity, ReverseEntry, ServiceCounters, ServiceEntry,
+    Settings, Slot, VERDICT_NUMBERS, names, place,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,8 +31,8 @@ unsafe impl<T: bytemuck::Pod> aya::Pod for Raw<T> {}
 /// All maps.
 pub(super) struct Maps {
     capacity: Capacity,
-    services: HashMap<MapData, Raw<ServiceKey>, Raw<ServiceValue>>,
-    reverse: HashMap<MapData, Raw<ReverseKey>, Raw<ReverseValue>>,
+    services: PlaceTable<ServiceEntry>,
+    reverse: PlaceTable<ReverseEntry>,
     slots: MappedArray<Slot>,
     backends: MappedArray<Backend>,
     identities: MappedArray<BackendIdentity>,
@@ -58,35 +59,30 @@ fn take_mapped<T: bytemuck::Pod>(
     }
 }
 
+fn take_places<E: Entry>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    capacity: u32,
+) -> Result<PlaceTable<E>, KernelError> {
+    let array = take_mapped(ebpf, name, place::places(capacity))?;
+    Ok(PlaceTable::new(array, name, capacity)?)
+}
+
+/// Keys of the return path.
+pub(super) const fn reverse_capacity(capacity: Capacity) -> u32 {
+    capacity.backends.saturating_mul(REVERSE_PER_BACKEND)
+}
+
 fn refused(action: &'static str, map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
     move |source| DataplaneError::Map { action, map, source }
-}
-
-/// The error of an insertion: a hash map without room answers E2BIG.
-fn insertion(map: &'static str, capacity: u32) -> impl FnOnce(MapError) -> DataplaneError {
-    move |source| match &source {
-        MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {
-            DataplaneError::Full { map, capacity }
-        }
-        _ => DataplaneError::Map { action: "write to", map, source },
-    }
-}
-
-/// Deleting what is not there is no error.
-fn deletion(map: &'static str, result: Result<(), MapError>) -> Result<(), DataplaneError> {
-    match result {
-        Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        Err(source) => Err(DataplaneError::Map { action: "delete from", map, source }),
-    }
 }
 
 impl Maps {
     pub(super) fn take(ebpf: &mut Ebpf, capacity: Capacity) -> Result<Self, KernelError> {
         Ok(Self {
             capacity,
-            services: take(ebpf, names::SERVICES)?,
-            reverse: take(ebpf, names::REVERSE)?,
+            services: take_places(ebpf, names::SERVICES, capacity.services)?,
+            reverse: take_places(ebpf, names::REVERSE, reverse_capacity(capacity))?,
             slots: take_mapped(ebpf, names::SLOTS, capacity.slots)?,
             backends: take_mapped(ebpf, names::BACKENDS, capacity.backends)?,
             identities: take_mapped(ebpf, names::IDENTITIES, capacity.backends)?,
@@ -127,7 +123,7 @@ impl Maps {
     }
 }
 
-/// Waits until every program run that began before has ended: MEMBARRIER_CMD_GLOBAL is a `synchronize_rcu`.
+/// Waits until every program run that began before has ended: `MEMBARRIER_CMD_GLOBAL` is a `synchronize_rcu`.
 fn wait_for_readers() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: the call takes two plain numbers and touches no memory of ours.
@@ -140,16 +136,8 @@ fn wait_for_readers() {
 impl Dataplane for KernelDataplane {
     fn observe(&self) -> Result<Observed, DataplaneError> {
         let maps = &self.maps;
-        let mut services = BTreeMap::new();
-        for entry in maps.services.iter() {
-            let (Raw(key), Raw(value)) = entry.map_err(refused("read", names::SERVICES))?;
-            services.insert(key, value);
-        }
-        let mut reverse = BTreeMap::new();
-        for entry in maps.reverse.iter() {
-            let (Raw(key), Raw(value)) = entry.map_err(refused("read", names::REVERSE))?;
-            reverse.insert(key, value);
-        }
+        let services: BTreeMap<_, _> = maps.services.entries()?.into_iter().collect();
+        let reverse = maps.reverse.entries()?.into_iter().collect();
         let mut backends = BTreeMap::new();
         for index in 0..maps.identities.entries() {
             let identity = maps.identities.read(index)?;
@@ -179,7 +167,6 @@ impl Dataplane for KernelDataplane {
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
         let maps = &mut self.maps;
-        let Capacity { services, backends, .. } = maps.capacity;
         match op {
             Op::PutDevice(ifindex) => maps.devices.insert(*ifindex, *ifindex, None, 0).map_err(|source| {
                 DataplaneError::Map { action: "write to", map: names::DEVICES, source: map_error(source) }
@@ -197,19 +184,14 @@ impl Dataplane for KernelDataplane {
                 }
                 Ok(())
             }
-            Op::PutReverse(key, value) => maps
-                .reverse
-                .insert(Raw(*key), Raw(*value), 0)
-                .map_err(insertion(names::REVERSE, backends.saturating_mul(REVERSE_PER_BACKEND))),
-            Op::DeleteReverse(key) => deletion(names::REVERSE, maps.reverse.remove(&Raw(*key))),
+            Op::PutReverse(key, value) => maps.reverse.put(*key, *value, wait_for_readers),
+            Op::DeleteReverse(key) => maps.reverse.delete(key),
             Op::SetReverseEntries(entries) => {
                 let settings = Settings { reverse_entries: *entries, ..maps.read_settings()? };
                 maps.write_settings(&settings)
             }
-            Op::PutService(key, value) => {
-                maps.services.insert(Raw(*key), Raw(*value), 0).map_err(insertion(names::SERVICES, services))
-            }
-            Op::DeleteService(key) => deletion(names::SERVICES, maps.services.remove(&Raw(*key))),
+            Op::PutService(key, value) => maps.services.put(*key, *value, wait_for_readers),
+            Op::DeleteService(key) => maps.services.delete(key),
             Op::WaitForReaders => {
                 wait_for_readers();
                 Ok(())

@@ -4,9 +4,11 @@
 //! link in one step, so that packets always meet one program or the other.
 
 mod attach;
+mod log_reader;
 mod maps;
 mod mmap;
 mod pins;
+mod places;
 
 pub use attach::{Attached, program_name};
 pub use pins::Pins;
@@ -15,7 +17,7 @@ use super::{Capacity, DataplaneError};
 use aya::maps::{Array, MapData, MapInfo};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{ABI_VERSION, Settings, names};
+use lb_common::abi::{ABI_VERSION, Settings, names, place};
 use maps::{Maps, Raw};
 use std::path::{Path, PathBuf};
 
@@ -138,6 +140,12 @@ pub enum KernelError {
     /// A map could not be used.
     #[error(transparent)]
     Maps(#[from] DataplaneError),
+    /// The program's log cannot be read.
+    #[error("the datapath's log cannot be read: {source}")]
+    Log {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// No random numbers for the hash key.
     #[error("the kernel gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -148,6 +156,7 @@ pub struct KernelDataplane {
     ebpf: Ebpf,
     maps: Maps,
     pins: Pins,
+    log_level: LogLevel,
     /// Where a bpffs had to be mounted.
     pub mounted: Option<PathBuf>,
     /// Whether the maps were there already.
@@ -175,7 +184,7 @@ impl KernelDataplane {
         if former.is_none() {
             maps.write_settings(&settings)?;
         }
-        Ok(Self { ebpf, maps, pins, mounted, adopted: former.is_some() })
+        Ok(Self { ebpf, maps, pins, log_level: config.log_level, mounted, adopted: former.is_some() })
     }
 
     /// The loaded program, for attaching and for test runs.
@@ -184,11 +193,6 @@ impl KernelDataplane {
     /// [`KernelError::Incomplete`], which a sound build excludes.
     pub fn program(&mut self) -> Result<&mut Xdp, KernelError> {
         program(&mut self.ebpf)
-    }
-
-    /// The object, for the log reader.
-    pub fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
     }
 }
 
@@ -200,10 +204,14 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
 fn load(pins: &Pins, config: &KernelConfig, settings: &Settings) -> Result<Ebpf, KernelError> {
     let [key_0, key_1] = settings.hash_key;
     let level = config.log_level as u8;
+    let service_mask = place::places(config.capacity.services) - 1;
+    let reverse_mask = place::places(maps::reverse_capacity(config.capacity)) - 1;
     let mut loader = EbpfLoader::new();
     loader
         .override_global(names::HASH_KEY_0, &key_0, true)
         .override_global(names::HASH_KEY_1, &key_1, true)
+        .override_global(names::SERVICE_MASK, &service_mask, true)
+        .override_global(names::REVERSE_MASK, &reverse_mask, true)
         .override_global(aya_log::LEVEL, &level, false);
     for name in names::PINNED {
         loader.map_pin_path(name, pins.map(name));
@@ -218,11 +226,11 @@ fn load(pins: &Pins, config: &KernelConfig, settings: &Settings) -> Result<Ebpf,
 fn sizes(capacity: Capacity) -> [(&'static str, u32); 7] {
     let Capacity { services, backends, slots } = capacity;
     [
-        (names::SERVICES, services),
+        (names::SERVICES, place::places(services)),
         (names::SLOTS, slots),
         (names::BACKENDS, backends),
         (names::IDENTITIES, backends),
-        (names::REVERSE, backends.saturating_mul(maps::REVERSE_PER_BACKEND)),
+        (names::REVERSE, place::places(maps::reverse_capacity(capacity))),
         (names::SERVICE_COUNTERS, services),
         (names::BACKEND_COUNTERS, backends),
     ]

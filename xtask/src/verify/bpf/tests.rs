@@ -143,8 +143,31 @@ fn a_byte_loop_below_a_cold_function_is_allowed_and_elsewhere_is_not() {
     ];
     let mut object = object(&functions);
     relocate(&mut object, 0, 0);
-    assert!(only_report(&object).findings().is_empty());
+    let report = only_report(&object);
+    assert!(report.findings().is_empty());
+    assert!(report.to_string().contains("log::cold_drop (not followed)"), "{report}");
     assert_eq!(examine(&object, &[]).unwrap()[0].findings().len(), 1);
+}
+
+#[test]
+fn an_inlined_byte_loop_is_found_and_a_loop_over_words_is_not() {
+    // r1 += 1; store; if r1 != r2 goto the first.
+    let count = insn(OP_ADD64_IMM, 1, 0, 0, 1);
+    let back = insn(0x5d, 1, 2, -3, 0);
+    let byte = insn(0x73, 1, 3, 0, 0);
+    let word = insn(0x63, 1, 3, 0, 0);
+    let report = only_report(&object(&[("main", XDP, &[count, byte, back, EXIT])]));
+    assert_eq!(report.inlined_loops, BTreeSet::from([("main".to_owned(), 2)]));
+    assert_eq!(report.findings().len(), 1);
+    let report = only_report(&object(&[("main", XDP, &[count, word, back, EXIT])]));
+    assert_eq!(report.findings(), Vec::<String>::new());
+    // A byte stored before the loop is not in it, nor is one in a long round.
+    let report = only_report(&object(&[("main", XDP, &[byte, count, count, insn(0x5d, 1, 2, -3, 0), EXIT])]));
+    assert_eq!(report.findings(), Vec::<String>::new());
+    let mut long = vec![byte];
+    long.extend([count; MAX_BYTE_LOOP_SLOTS]);
+    long.push(insn(0x05, 0, 0, -18, 0));
+    assert_eq!(only_report(&object(&[("main", XDP, &long)])).findings(), Vec::<String>::new());
 }
 
 #[test]

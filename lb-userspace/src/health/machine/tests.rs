@@ -1,3 +1,5 @@
+//! Tests of the state machine: its whole table, hysteresis, and an oracle over whole histories.
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
