@@ -4,7 +4,7 @@ use super::AgentError;
 use crate::api::types::{AttachMode, InterfaceInfo};
 use crate::dataplane::kernel::{Attached, KernelDataplane, KernelError, program_name};
 use crate::model::{Node, XdpMode};
-use crate::netlink::{Netlink, NetlinkError, XdpAttachmentMode};
+use crate::netlink::{Link, Netlink, NetlinkError, XdpAttachmentMode};
 
 /// Interfaces that are named in an error at most.
 const MAX_NAMES_SHOWN: usize = 16;
@@ -41,24 +41,46 @@ pub async fn attach_all(
     Ok(fresh)
 }
 
+/// Whether every interface of `node` exists and is free or `linked` (has a link of an earlier agent), asked before
+/// anything is changed.
+///
+/// # Errors
+/// The first interface that is missing or has a program of somebody else.
+pub async fn preflight(netlink: &Netlink, node: &Node, linked: &[String]) -> Result<(), AgentError> {
+    for name in &node.interfaces {
+        let xdp = find(netlink, name).await?.xdp;
+        if let Some(xdp) = xdp.filter(|_| !linked.contains(name)) {
+            return Err(foreign(name, xdp.program_id));
+        }
+    }
+    Ok(())
+}
+
+/// The interface, or an error that names those there are.
+async fn find(netlink: &Netlink, name: &str) -> Result<Link, AgentError> {
+    match netlink.link_by_name(name).await {
+        Ok(link) => Ok(link),
+        Err(NetlinkError::NoSuchLink { .. }) => Err(no_interface(netlink, name).await),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn foreign(interface: &str, id: u32) -> AgentError {
+    let name = program_name(id).unwrap_or_else(|| "without a name".to_owned());
+    AgentError::Foreign { interface: interface.to_owned(), name, id }
+}
+
 async fn attach_one(
     dataplane: &mut KernelDataplane,
     netlink: &Netlink,
     name: &str,
     mode: XdpMode,
 ) -> Result<InterfaceInfo, AgentError> {
-    let link = match netlink.link_by_name(name).await {
-        Ok(link) => link,
-        Err(NetlinkError::NoSuchLink { .. }) => return Err(no_interface(netlink, name).await),
-        Err(error) => return Err(error.into()),
-    };
+    let link = find(netlink, name).await?;
     let result = dataplane.attach(name, mode != XdpMode::Generic, mode != XdpMode::Native);
     let attached = match (result, link.xdp) {
         (Ok(attached), _) => attached,
-        (Err(KernelError::Foreign { interface }), Some(xdp)) => {
-            let name = program_name(xdp.program_id).unwrap_or_else(|| "without a name".to_owned());
-            return Err(AgentError::Foreign { interface, name, id: xdp.program_id });
-        }
+        (Err(KernelError::Foreign { .. }), Some(xdp)) => return Err(foreign(name, xdp.program_id)),
         (Err(error), _) => return Err(error.into()),
     };
     let mode = match attached {

@@ -90,6 +90,8 @@ async fn start(
 ) -> Result<(Agent, mpsc::Receiver<HealthEvent>), AgentError> {
     let model = parsed.model;
     let netlink = Netlink::open()?;
+    let linked = kernel::Pins::new(&model.node.bpffs).linked_interfaces()?;
+    attach::preflight(&netlink, &model.node, &linked).await?;
     let limits = model.node.limits;
     let mut dataplane = KernelDataplane::open(&KernelConfig {
         bpffs: model.node.bpffs.clone(),
@@ -125,7 +127,10 @@ async fn start(
         started: Instant::now(),
         events: events.clone(),
     };
-    serve(&mut state).await?;
+    if let Err(error) = serve(&mut state).await {
+        discard_new(&state);
+        return Err(error);
+    }
     Ok((Agent { state: Arc::new(Mutex::new(state)), events }, health_events))
 }
 
@@ -168,6 +173,16 @@ async fn serve(state: &mut State) -> Result<(), AgentError> {
     let how = if adopted { "taken over" } else { "new" };
     state.event(EventKind::Datapath, &names.join(", "), &format!("attached; maps are {how}"));
     Ok(())
+}
+
+/// Takes away the maps of a start that failed, unless they were there before.
+fn discard_new(state: &State) {
+    let bpffs = &state.loaded.model.node.bpffs;
+    if !state.dataplane.adopted
+        && let Err(error) = kernel::remove(bpffs)
+    {
+        tracing::error!("cannot remove the maps under {} again: {error}", bpffs.display());
+    }
 }
 
 /// What an agent before knew of the backends: who had slots was up; who was in use without any was down.

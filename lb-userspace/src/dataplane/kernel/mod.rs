@@ -172,6 +172,21 @@ impl KernelDataplane {
         let pins = Pins::new(&config.bpffs);
         let mounted = pins.prepare()?;
         let former = pinned_settings(&pins)?;
+        let is_new = former.is_none() && pins.linked_interfaces()?.is_empty();
+        let opened = Self::open_over(pins, config, mounted, former);
+        if opened.is_err() && is_new {
+            // Maps that nobody uses would only be in the way of the next attempt. The error at hand is the one to show.
+            let _ = remove(&config.bpffs);
+        }
+        opened
+    }
+
+    fn open_over(
+        pins: Pins,
+        config: &KernelConfig,
+        mounted: Option<PathBuf>,
+        former: Option<Settings>,
+    ) -> Result<Self, KernelError> {
         check_sizes(&pins, config.capacity)?;
         let settings = match former {
             Some(settings) => settings,
