@@ -36,6 +36,8 @@ pub struct Hop {
     pub mtu_bytes: u32,
     /// Address that the node sends from on this way.
     pub preferred_source: Option<IpAddr>,
+    /// Whether a router is on the way.
+    pub gateway: bool,
 }
 
 /// What a plan is made from.
@@ -44,10 +46,21 @@ pub struct Desired<'a> {
     pub model: &'a Model,
     /// Backends that may take new flows as far as health goes.
     pub healthy: &'a BTreeSet<BackendName>,
-    /// Ways to backends. An address that is missing has none.
-    pub hops: &'a BTreeMap<IpAddr, Hop>,
+    /// Ways to backends: none where there is known to be none. An address that is missing was not looked up yet; what
+    /// the maps say of it stays.
+    pub hops: &'a BTreeMap<IpAddr, Option<Hop>>,
     /// Interfaces to allow redirects to.
     pub devices: &'a BTreeSet<u32>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The operations, in order.
+    pub ops: Vec<Op>,
+    /// Whether they lead all the way. If not, there was no room for every new table beside the old ones: carry them
+    /// out, look again and plan again.
+    pub complete: bool,
 }
 
 /// Why there is no plan.
@@ -69,7 +82,8 @@ pub enum ReconcileError {
     },
     /// No run of free slots is long enough for a new table beside the old ones.
     #[error(
-        "no {count} slots in a row are free for the new table of pool {pool}; raise node.limits.slots ({capacity})"
+        "no {count} slots in a row are free for the new table of pool {pool}; raise node.limits.slots ({capacity}), \
+         run `lbd remove` and start again"
     )]
     NoRoom {
         /// The pool.
@@ -116,17 +130,34 @@ const fn mode_number(mode: ForwardMode) -> u8 {
     }) as u8
 }
 
-/// Members of a pool's table: who may take new flows, with what weight.
-fn members(pool_name: &str, pool: &Pool, desired: &Desired<'_>, indexes: &BTreeMap<u64, u32>) -> Vec<Member> {
+/// Every backend's index and entry, by identity.
+type Entries = BTreeMap<u64, (u32, abi::Backend)>;
+
+/// Members of a pool's table: who may take new flows, with what weight. Backends that nothing can be sent to are left
+/// out as long as there is another one.
+fn members(pool_name: &str, pool: &Pool, desired: &Desired<'_>, entries: &Entries) -> Vec<Member> {
     let takes_flows = |backend: &&Backend| {
         let name = BackendName { pool: pool_name.to_owned(), name: backend.name.clone() };
         backend.state == AdminState::Active && backend.weight > 0 && desired.healthy.contains(&name)
     };
     let member = |backend: &Backend| {
         let identity = identity(pool_name, backend).identity;
-        Some(Member { identity, index: *indexes.get(&identity)?, weight: backend.weight })
+        let (index, entry) = entries.get(&identity)?;
+        Some((Member { identity, index: *index, weight: backend.weight }, can_be_sent_to(pool.mode, entry)))
     };
-    pool.backends.iter().filter(takes_flows).filter_map(member).collect()
+    let candidates: Vec<(Member, bool)> =
+        pool.backends.iter().filter(takes_flows).filter_map(member).collect();
+    let any = candidates.iter().any(|(_, reachable)| *reachable);
+    candidates.into_iter().filter(|(_, reachable)| *reachable || !any).map(|(member, _)| member).collect()
+}
+
+/// Whether a packet for the backend finds its way: in `nat` through the kernel's tables if need be.
+fn can_be_sent_to(mode: ForwardMode, entry: &abi::Backend) -> bool {
+    let needed = match mode {
+        ForwardMode::Nat => BackendFlags::VALID,
+        ForwardMode::DsrL2 | ForwardMode::DsrIpip => BackendFlags::VALID | BackendFlags::RESOLVED,
+    };
+    entry.flags & needed == needed
 }
 
 /// A pool's table and what it was built from.
@@ -142,27 +173,33 @@ pub struct Reconciler {
     built: BTreeMap<String, Built>,
 }
 
-/// Where a pool's table lives.
+/// Where the tables of pools live.
 struct Placed {
-    region: Region,
+    /// By pool. A pool without one keeps what its frontends have.
+    regions: BTreeMap<String, Region>,
+    /// Whether every pool has its new table.
+    complete: bool,
 }
 
 impl Reconciler {
-    /// The operations that lead from `observed` to `desired`, in order.
+    /// The operations that lead from `observed` to `desired`.
     ///
     /// # Errors
     /// When it does not fit into the maps.
-    pub fn plan(&mut self, desired: &Desired<'_>, observed: &Observed) -> Result<Vec<Op>, ReconcileError> {
+    pub fn plan(&mut self, desired: &Desired<'_>, observed: &Observed) -> Result<Plan, ReconcileError> {
         let mut ops = Vec::new();
         ops.extend(desired.devices.difference(&observed.devices).map(|ifindex| Op::PutDevice(*ifindex)));
-        let indexes = plan_backends(desired, observed, &mut ops)?;
-        let placed = self.plan_tables(desired, observed, &indexes, &mut ops)?;
+        let entries = plan_backends(desired, observed, &mut ops)?;
+        let placed = self.plan_tables(desired, observed, &entries, &mut ops)?;
         let services = plan_services(desired, observed, &placed)?;
-        let reverse = reverse_entries(desired, &services, &indexes);
-        plan_reverse_additions(&reverse, observed, &mut ops);
+        let reverse = reverse_entries(desired, &services, &entries);
+        plan_reverse_additions(&reverse, observed, &mut ops)?;
         plan_switch(&services, observed, &mut ops);
-        plan_removals(&services, &reverse, &indexes, observed, &mut ops);
-        Ok(ops)
+        plan_removals(&services, observed, &mut ops);
+        if placed.complete {
+            plan_clearing(&reverse, &entries, observed, &mut ops);
+        }
+        Ok(Plan { ops, complete: placed.complete })
     }
 
     /// Finds or makes a table for every pool that a service uses.
@@ -170,34 +207,38 @@ impl Reconciler {
         &mut self,
         desired: &Desired<'_>,
         observed: &Observed,
-        indexes: &BTreeMap<u64, u32>,
+        entries: &Entries,
         ops: &mut Vec<Op>,
-    ) -> Result<BTreeMap<String, Placed>, ReconcileError> {
-        let mut placed = BTreeMap::new();
+    ) -> Result<Placed, ReconcileError> {
+        let mut placed = Placed { regions: BTreeMap::new(), complete: true };
         let mut taken: BTreeSet<Region> = observed.tables.keys().copied().collect();
+        let mut refused = None;
         self.built.retain(|pool, _| desired.model.pools.contains_key(pool));
         for (name, pool) in used_pools(desired.model) {
-            let slots = self.table(name, pool, members(name, pool, desired, indexes));
+            let slots = self.table(name, pool, members(name, pool, desired, entries));
             let region = match region_in_use(desired.model, name, observed, slots) {
                 Some(region) => region,
                 None if slots.is_empty() => Region { offset: 0, count: 0 },
                 None => {
-                    let region =
-                        free_region(&taken, pool.slots, observed.capacity.slots).ok_or_else(|| {
-                            ReconcileError::NoRoom {
-                                pool: name.to_owned(),
-                                count: pool.slots,
-                                capacity: observed.capacity.slots,
-                            }
-                        })?;
+                    let Some(region) = free_region(&taken, pool.slots, observed.capacity.slots) else {
+                        refused = Some((name, pool.slots));
+                        placed.complete = false;
+                        continue;
+                    };
                     taken.insert(region);
                     ops.push(Op::WriteSlots { offset: region.offset, slots: slots.to_vec() });
                     region
                 }
             };
-            placed.insert(name.to_owned(), Placed { region });
+            placed.regions.insert(name.to_owned(), region);
         }
-        Ok(placed)
+        match refused {
+            Some((pool, count)) if !frees_a_region(desired.model, observed, &placed) => {
+                let capacity = observed.capacity.slots;
+                Err(ReconcileError::NoRoom { pool: pool.to_owned(), count, capacity })
+            }
+            _ => Ok(placed),
+        }
     }
 
     /// The slots of a pool's table; empty when nobody takes flows.
@@ -209,6 +250,20 @@ impl Reconciler {
         }
         self.built.get(name).map_or(&[], |built| &built.slots)
     }
+}
+
+/// Whether carrying out what was placed leaves a region free that is in use now: then another round has more room.
+fn frees_a_region(model: &Model, observed: &Observed, placed: &Placed) -> bool {
+    let stays = |(frontend, pool, _): (Frontend, &str, &Pool)| match placed.regions.get(pool) {
+        Some(region) => Some(*region),
+        None => observed.services.get(&service_key(&frontend)).map(region_of),
+    };
+    let staying: BTreeSet<Region> = frontends(model).filter_map(stays).collect();
+    observed.tables.keys().any(|region| !staying.contains(region))
+}
+
+const fn region_of(value: &ServiceValue) -> Region {
+    Region { offset: value.slot_offset, count: value.slot_count }
 }
 
 /// Pools that a service uses.
@@ -233,11 +288,11 @@ fn plan_backends(
     desired: &Desired<'_>,
     observed: &Observed,
     ops: &mut Vec<Op>,
-) -> Result<BTreeMap<u64, u32>, ReconcileError> {
+) -> Result<Entries, ReconcileError> {
     let former: BTreeMap<u64, u32> =
         observed.backends.iter().map(|(index, (identity, _))| (identity.identity, *index)).collect();
     let mut free = (0..observed.capacity.backends).filter(|index| !observed.backends.contains_key(index));
-    let mut indexes = BTreeMap::new();
+    let mut entries = BTreeMap::new();
     for (pool_name, pool) in &desired.model.pools {
         for backend in &pool.backends {
             let identity = identity(pool_name, backend);
@@ -248,14 +303,15 @@ fn plan_backends(
             if !former.contains_key(&identity.identity) {
                 ops.push(Op::ResetBackendCounters(index));
             }
-            indexes.insert(identity.identity, index);
-            let entry = backend_entry(pool.mode, backend, desired);
+            let before = observed.backends.get(&index).filter(|(owner, _)| *owner == identity);
+            let entry = backend_entry(pool.mode, backend, desired, before.map(|(_, entry)| entry));
+            entries.insert(identity.identity, (index, entry));
             if observed.backends.get(&index) != Some(&(identity, entry)) {
                 ops.push(Op::PutBackend { index, identity, backend: entry });
             }
         }
     }
-    Ok(indexes)
+    Ok(entries)
 }
 
 fn too_many_backends(model: &Model, observed: &Observed) -> ReconcileError {
@@ -268,20 +324,31 @@ fn too_many_backends(model: &Model, observed: &Observed) -> ReconcileError {
     }
 }
 
-/// Everything that forwarding to a backend needs.
-fn backend_entry(mode: ForwardMode, backend: &Backend, desired: &Desired<'_>) -> abi::Backend {
-    let hop = desired.hops.get(&backend.address);
-    let source = tunnel_source(backend.address, hop, desired.model);
-    let mut flags = BackendFlags::VALID;
-    if mode == ForwardMode::DsrIpip && source.is_none() {
-        // A tunnel from no address would be dropped by the backend without a word.
-        flags = 0;
-    }
-    let mut entry = abi::Backend {
+/// Everything that forwarding to a backend needs. `before` is its entry as it is.
+fn backend_entry(
+    mode: ForwardMode,
+    backend: &Backend,
+    desired: &Desired<'_>,
+    before: Option<&abi::Backend>,
+) -> abi::Backend {
+    let blank = abi::Backend {
         address: address(backend.address),
         port: backend.port.unwrap_or(0).to_be(),
-        flags,
         ..bytemuck::Zeroable::zeroed()
+    };
+    let hop = match (desired.hops.get(&backend.address), before) {
+        (None, Some(before)) => return *before,
+        (hop, _) => hop.copied().flatten(),
+    };
+    let source = tunnel_source(backend.address, hop.as_ref(), desired.model);
+    let mut entry = match mode {
+        // A router would send a frame for the VIP back to the node.
+        ForwardMode::DsrL2 if hop.is_some_and(|hop| hop.gateway) => return blank,
+        // A tunnel from no address would be dropped by the backend without a word.
+        ForwardMode::DsrIpip if source.is_none() => return blank,
+        ForwardMode::Nat | ForwardMode::DsrL2 | ForwardMode::DsrIpip => {
+            abi::Backend { flags: BackendFlags::VALID, ..blank }
+        }
     };
     if let (ForwardMode::DsrIpip, Some(source)) = (mode, source) {
         entry.tunnel_source = address(source);
@@ -318,10 +385,9 @@ fn ethernet(destination: [u8; 6], source: [u8; 6]) -> [u32; 3] {
 /// The region that a frontend of this pool points to, if it holds just these slots.
 fn region_in_use(model: &Model, pool: &str, observed: &Observed, slots: &[Slot]) -> Option<Region> {
     let of_pool = frontends(model).filter(|(_, name, _)| *name == pool);
-    let region = |value: &ServiceValue| Region { offset: value.slot_offset, count: value.slot_count };
     of_pool
         .filter_map(|(frontend, _, _)| observed.services.get(&service_key(&frontend)))
-        .map(region)
+        .map(region_of)
         .find(|region| observed.tables.get(region).is_some_and(|table| table == slots))
 }
 
@@ -341,14 +407,18 @@ fn free_region(taken: &BTreeSet<Region>, count: u32, capacity: u32) -> Option<Re
 fn plan_services(
     desired: &Desired<'_>,
     observed: &Observed,
-    placed: &BTreeMap<String, Placed>,
+    placed: &Placed,
 ) -> Result<BTreeMap<ServiceKey, ServiceValue>, ReconcileError> {
     let used: BTreeSet<u32> = observed.services.values().map(|value| value.index).collect();
     let mut free = (0..observed.capacity.services).filter(|index| !used.contains(index));
     let mut services = BTreeMap::new();
     for (frontend, pool_name, pool) in frontends(desired.model) {
-        let Some(Placed { region }) = placed.get(pool_name) else { continue };
         let key = service_key(&frontend);
+        let Some(region) = placed.regions.get(pool_name) else {
+            // Its turn comes in the next round; until then it stays as it is.
+            services.extend(observed.services.get(&key).map(|value| (key, *value)));
+            continue;
+        };
         let index = match observed.services.get(&key) {
             Some(value) => value.index,
             None => free.next().ok_or_else(|| ReconcileError::TooMany {
@@ -374,7 +444,7 @@ fn plan_services(
 fn reverse_entries(
     desired: &Desired<'_>,
     services: &BTreeMap<ServiceKey, ServiceValue>,
-    indexes: &BTreeMap<u64, u32>,
+    entries: &Entries,
 ) -> BTreeMap<ReverseKey, ReverseValue> {
     let mut reverse = BTreeMap::new();
     for (frontend, pool_name, pool) in frontends(desired.model) {
@@ -384,7 +454,7 @@ fn reverse_entries(
             continue;
         }
         for backend in &pool.backends {
-            let Some(index) = indexes.get(&identity(pool_name, backend).identity) else { continue };
+            let Some((index, _)) = entries.get(&identity(pool_name, backend).identity) else { continue };
             let port = backend.port.unwrap_or_else(|| frontend.address.port()).to_be();
             let from =
                 ReverseKey { address: address(backend.address), port, protocol: key.protocol, zero: 0 };
@@ -405,7 +475,18 @@ fn plan_reverse_additions(
     reverse: &BTreeMap<ReverseKey, ReverseValue>,
     observed: &Observed,
     ops: &mut Vec<Op>,
-) {
+) -> Result<(), ReconcileError> {
+    let beside = observed.reverse.keys().filter(|key| !reverse.contains_key(key)).count();
+    let wanted = (reverse.len() + beside) as u64;
+    let capacity = observed.capacity.reverse();
+    if wanted > u64::from(capacity) {
+        return Err(ReconcileError::TooMany {
+            what: "pairs of a nat frontend and a backend (a change counts old and new)",
+            wanted,
+            capacity,
+            limit: "backends (two pairs for each)",
+        });
+    }
     for (key, value) in reverse {
         if observed.reverse.get(key) != Some(value) {
             ops.push(Op::PutReverse(*key, *value));
@@ -415,6 +496,7 @@ fn plan_reverse_additions(
     if entries > 0 && observed.settings.reverse_entries != entries {
         ops.push(Op::SetReverseEntries(entries));
     }
+    Ok(())
 }
 
 fn plan_switch(services: &BTreeMap<ServiceKey, ServiceValue>, observed: &Observed, ops: &mut Vec<Op>) {
@@ -429,37 +511,38 @@ fn plan_switch(services: &BTreeMap<ServiceKey, ServiceValue>, observed: &Observe
     }
 }
 
-/// Takes away what is not wanted any more. Regions and indexes are free for others once the readers are gone.
-fn plan_removals(
-    services: &BTreeMap<ServiceKey, ServiceValue>,
-    reverse: &BTreeMap<ReverseKey, ReverseValue>,
-    indexes: &BTreeMap<u64, u32>,
-    observed: &Observed,
-    ops: &mut Vec<Op>,
-) {
+/// Takes frontends away, and waits for the last reader of tables that nobody points to any more.
+fn plan_removals(services: &BTreeMap<ServiceKey, ServiceValue>, observed: &Observed, ops: &mut Vec<Op>) {
     for key in observed.services.keys().filter(|key| !services.contains_key(key)) {
         ops.push(Op::DeleteService(*key));
     }
-    let live: BTreeSet<Region> = services
-        .values()
-        .map(|value| Region { offset: value.slot_offset, count: value.slot_count })
-        .collect();
-    let cleared: Vec<u32> = observed
-        .backends
-        .iter()
-        .filter(|(_, (identity, _))| !indexes.contains_key(&identity.identity))
-        .map(|(index, _)| *index)
-        .collect();
-    if !cleared.is_empty() || observed.tables.keys().any(|region| !live.contains(region)) {
+    let live: BTreeSet<Region> = services.values().map(region_of).collect();
+    if observed.tables.keys().any(|region| !live.contains(region)) {
         ops.push(Op::WaitForReaders);
     }
+}
+
+/// Frees the return path and the indexes of backends that are gone, after the last reader.
+fn plan_clearing(
+    reverse: &BTreeMap<ReverseKey, ReverseValue>,
+    entries: &Entries,
+    observed: &Observed,
+    ops: &mut Vec<Op>,
+) {
+    let waited = ops.last() == Some(&Op::WaitForReaders);
     for key in observed.reverse.keys().filter(|key| !reverse.contains_key(key)) {
         ops.push(Op::DeleteReverse(*key));
     }
     if reverse.is_empty() && observed.settings.reverse_entries != 0 {
         ops.push(Op::SetReverseEntries(0));
     }
-    ops.extend(cleared.into_iter().map(Op::ClearBackend));
+    let gone =
+        observed.backends.iter().filter(|(_, (identity, _))| !entries.contains_key(&identity.identity));
+    let cleared: Vec<Op> = gone.map(|(index, _)| Op::ClearBackend(*index)).collect();
+    if !cleared.is_empty() && !waited {
+        ops.push(Op::WaitForReaders);
+    }
+    ops.extend(cleared);
 }
 
 #[cfg(test)]

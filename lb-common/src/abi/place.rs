@@ -71,7 +71,7 @@ pub const fn start(address: Address, port_and_protocol: u32, v4: bool, mask: u32
         let high = ((((a ^ c.rotate_left(9)) as u64) << 32) | b as u64).wrapping_mul(MULTIPLIER);
         (low ^ high ^ (high >> 29)).wrapping_mul(MULTIPLIER)
     };
-    (word >> 40) as u32 & mask
+    ((word ^ (word >> 22)) >> 32) as u32 & mask
 }
 
 /// The place of a key, if it is in the table that `get` reads.
@@ -101,9 +101,10 @@ pub fn find<'a, P: Place + 'a>(
     None
 }
 
-/// Places of a table for `keys` keys: a power of two, at most half full, so that [`PROBES`] places suffice.
+/// Places of a table for `keys` keys: a power of two, at most a quarter full, so that runs longer than [`PROBES`] places
+/// are all but impossible.
 pub const fn places(keys: u32) -> u32 {
-    match keys.saturating_mul(2).checked_next_power_of_two() {
+    match keys.saturating_mul(4).checked_next_power_of_two() {
         Some(places) if places >= PROBES => places,
         Some(_) => PROBES,
         None => 1 << 31,

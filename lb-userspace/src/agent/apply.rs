@@ -3,8 +3,10 @@
 use super::state::{Loaded, State};
 use super::{AgentError, attach, desired, vips};
 use crate::config::Parsed;
+use crate::health::Health;
 use crate::model::{Model, Node};
 use crate::telemetry::events::EventKind;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// Makes `parsed` (the meaning of `text`) the configuration in force. Returns sentences for the operator.
@@ -13,13 +15,24 @@ use std::time::SystemTime;
 /// When it cannot take effect; the configuration before is in force then.
 pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Vec<String>, AgentError> {
     let model = parsed.model;
+    state.check_room(&model)?;
     let fresh =
         attach::attach_all(&mut state.dataplane, &state.netlink, &model.node, &state.interfaces).await?;
     let former = state.loaded.model.clone();
+    let health = state.health();
+    let before = desired::health_by_identity(&former, &health);
+    let waiting = std::mem::take(&mut state.waiting);
+    state.waiting = desired::waiting(&former, &model, &health, &waiting);
     state.interfaces.extend(fresh.iter().cloned());
-    let outcome = switch(state, &model);
+    let outcome = switch(state, &model, &BTreeMap::new());
     if let Err(error) = outcome {
-        undo(state, &former, &fresh.iter().map(|interface| interface.name.as_str()).collect::<Vec<_>>());
+        state.waiting = waiting;
+        undo(
+            state,
+            &former,
+            &before,
+            &fresh.iter().map(|interface| interface.name.as_str()).collect::<Vec<_>>(),
+        );
         return Err(error);
     }
     detach_unwanted(state, &model.node);
@@ -28,6 +41,8 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
     let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode);
     notices.extend(vips::enable_forwarding(&model));
     notices.extend(vips::assign(&state.netlink, &model).await);
+    notices
+        .extend(vips::withdraw_elsewhere(&state.netlink, &model).await.err().map(|error| error.to_string()));
     state.notices = notices;
     let generation = state.loaded.generation + 1;
     state.loaded = Loaded { text, model, warnings: warnings.clone(), generation, at: SystemTime::now() };
@@ -36,17 +51,17 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
     Ok(warnings)
 }
 
-/// Points health checks, next hops and maps at `model`.
-fn switch(state: &mut State, model: &Model) -> Result<(), AgentError> {
+/// Points health checks, next hops and maps at `model`. Backends that were not checked until now begin with `initial`.
+fn switch(state: &mut State, model: &Model, initial: &BTreeMap<u64, Health>) -> Result<(), AgentError> {
     state.resolver.update(desired::destinations(model))?;
-    state.runner.update(desired::targets(model, &state.former_health));
+    state.runner.update(desired::targets(model, initial));
     tokio::task::block_in_place(|| state.reconcile_to(model))?;
     Ok(())
 }
 
 /// Back to the configuration in force before.
-fn undo(state: &mut State, former: &Model, fresh: &[&str]) {
-    if let Err(error) = switch(state, former) {
+fn undo(state: &mut State, former: &Model, before: &BTreeMap<u64, Health>, fresh: &[&str]) {
+    if let Err(error) = switch(state, former, before) {
         tracing::error!("going back to the former configuration failed, will be tried again: {error}");
     }
     for name in fresh {
@@ -70,16 +85,20 @@ fn detach_unwanted(state: &mut State, node: &Node) {
 
 /// Settings that changed and are looked at only when the agent starts.
 fn restart_needed(former: &Node, node: &Node) -> Vec<String> {
-    let mut changed = Vec::new();
-    let mut look = |name: &str, differs: bool| {
-        if differs {
-            changed.push(format!("node.{name} takes effect when lbd is restarted"));
-        }
-    };
-    look("bpffs", former.bpffs != node.bpffs);
-    look("control_socket", former.control_socket != node.control_socket);
-    look("limits", former.limits != node.limits);
-    look("datapath_log", former.datapath_log != node.datapath_log);
-    look("xdp_mode", former.xdp_mode != node.xdp_mode);
+    let settings = [
+        ("bpffs", former.bpffs != node.bpffs),
+        ("control_socket", former.control_socket != node.control_socket),
+        ("limits", former.limits != node.limits),
+        ("datapath_log", former.datapath_log != node.datapath_log),
+    ];
+    let differing = settings.iter().filter(|(_, differs)| *differs);
+    let mut changed: Vec<String> =
+        differing.map(|(name, _)| format!("node.{name} takes effect when lbd is restarted")).collect();
+    if former.xdp_mode != node.xdp_mode {
+        changed.push(
+            "node.xdp_mode takes effect for interfaces that are attached anew, or after `lbd remove`"
+                .to_owned(),
+        );
+    }
     changed
 }

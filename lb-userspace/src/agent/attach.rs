@@ -1,10 +1,12 @@
 //! Attaching the program to the configured interfaces.
 
 use super::AgentError;
+use super::state::State;
 use crate::api::types::{AttachMode, InterfaceInfo};
 use crate::dataplane::kernel::{Attached, KernelDataplane, KernelError, program_name};
 use crate::model::{Node, XdpMode};
 use crate::netlink::{Link, Netlink, NetlinkError, XdpAttachmentMode};
+use crate::telemetry::events::EventKind;
 
 /// Interfaces that are named in an error at most.
 const MAX_NAMES_SHOWN: usize = 16;
@@ -118,10 +120,39 @@ pub fn notices(interfaces: &[InterfaceInfo], mode: XdpMode) -> Vec<String> {
         .filter(|interface| interface.mode == AttachMode::Generic && mode != XdpMode::Generic)
         .map(|interface| {
             format!(
-                "{} runs XDP in generic mode, which is slow: its driver has no native mode (or too large an MTU, or too \
-                 few queues)",
+                "{} runs XDP in generic mode, which is slow: its driver refuses native mode (it has none, the MTU is too \
+                 large, or it has too few queues); switch merging off, or large packets are dropped as too big: \
+                 ethtool -K {0} gro off",
                 interface.name
             )
         })
         .collect()
+}
+
+/// Looks whether the program is still where it was put, and attaches it again where it is not: an interface that went
+/// and came back is a new one. Returns sentences about those that could not be mended.
+pub async fn mend(state: &mut State) -> Vec<String> {
+    let node = state.loaded.model.node.clone();
+    let Ok(program) = state.dataplane.program_id() else { return Vec::new() };
+    let mut problems = Vec::new();
+    for name in &node.interfaces {
+        let link = state.netlink.link_by_name(name).await.ok();
+        let known = state.interfaces.iter().find(|interface| interface.name == *name);
+        let in_place = |link: &Link| {
+            link.xdp.is_some_and(|xdp| xdp.program_id == program)
+                && known.is_some_and(|known| known.ifindex == link.index)
+        };
+        if link.as_ref().is_some_and(in_place) {
+            continue;
+        }
+        state.interfaces.retain(|interface| interface.name != *name);
+        match attach_one(&mut state.dataplane, &state.netlink, name, node.xdp_mode).await {
+            Ok(interface) => {
+                state.event(EventKind::Datapath, name, "attached again");
+                state.interfaces.push(interface);
+            }
+            Err(error) => problems.push(format!("{name} is without the datapath: {error}")),
+        }
+    }
+    problems
 }

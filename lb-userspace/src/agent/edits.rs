@@ -33,11 +33,17 @@ impl Agent {
         let generation = state.loaded.generation;
         let warnings =
             apply::apply(&mut state, parsed, text.clone()).await.map_err(|error| refused(&state, &error))?;
-        if let Err(error) = config::write_atomically(&state.path, &text) {
+        let written = match config::load(&state.path) {
+            Ok((_, now)) if now == on_disk => {
+                config::write_atomically(&state.path, &text).map_err(|error| error.to_string())
+            }
+            _ => Err(format!("{} was changed by somebody else meanwhile", state.path.display())),
+        };
+        if let Err(error) = written {
             // The file is the truth: what it does not say must not be in force.
             let undone = apply::apply(&mut state, former, on_disk).await;
             state.loaded.generation = generation;
-            let mut message = error.to_string();
+            let mut message = error;
             if let Err(undo) = undone {
                 message = format!("{message}; and going back failed: {undo}");
             }
@@ -74,7 +80,9 @@ fn refused(state: &State, error: &AgentError) -> ApiError {
     state.event(EventKind::ConfigRefused, "config", &error.to_string());
     let code = match error {
         AgentError::Reconcile(ReconcileError::TooMany { .. } | ReconcileError::NoRoom { .. })
-        | AgentError::Dataplane(DataplaneError::Full { .. }) => ErrorCode::LimitReached,
+        | AgentError::Dataplane(DataplaneError::Full { .. } | DataplaneError::Crowded { .. }) => {
+            ErrorCode::LimitReached
+        }
         AgentError::NoInterface { .. } | AgentError::Foreign { .. } | AgentError::ServesNothing { .. } => {
             ErrorCode::InvalidConfig
         }

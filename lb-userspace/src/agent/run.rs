@@ -8,9 +8,9 @@ use crate::config::{self, Parsed};
 use crate::dataplane::kernel::{self, KernelConfig, KernelDataplane, LogLevel};
 use crate::dataplane::{Capacity, Dataplane as _, Observed};
 use crate::health::{Health, HealthEvent, Runner};
-use crate::model::{DatapathLog, Model};
+use crate::model::{AdminState, DatapathLog, Model};
 use crate::netlink::{Netlink, Resolver, ResolverOptions};
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Reconciler, identity};
 use crate::telemetry::events::{EventKind, EventLog};
 use lb_common::abi::BackendFlags;
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,7 +105,7 @@ async fn start(
         tracing::warn!("{error}");
     }
     let observed = dataplane.observe()?;
-    let former_health = former_health(&observed);
+    let former_health = former_health(&observed, &model);
     let resolver = Resolver::spawn(ResolverOptions { follow_default_gateways: true })?;
     resolver.update(desired::destinations(&model))?;
     wait_for_next_hops(&resolver, &model).await;
@@ -119,7 +119,7 @@ async fn start(
         dataplane,
         reconciler: Reconciler::default(),
         runner,
-        former_health,
+        waiting: BTreeSet::new(),
         resolver,
         netlink,
         interfaces: Vec::new(),
@@ -128,7 +128,7 @@ async fn start(
         events: events.clone(),
     };
     if let Err(error) = serve(&mut state).await {
-        discard_new(&state);
+        discard_new(state);
         return Err(error);
     }
     Ok((Agent { state: Arc::new(Mutex::new(state)), events }, health_events))
@@ -176,24 +176,35 @@ async fn serve(state: &mut State) -> Result<(), AgentError> {
 }
 
 /// Takes away the maps of a start that failed, unless they were there before.
-fn discard_new(state: &State) {
-    let bpffs = &state.loaded.model.node.bpffs;
-    if !state.dataplane.adopted
-        && let Err(error) = kernel::remove(bpffs)
-    {
+fn discard_new(state: State) {
+    let bpffs = state.loaded.model.node.bpffs.clone();
+    let adopted = state.dataplane.adopted;
+    // Lets go of the pins' lock.
+    drop(state);
+    if !adopted && let Err(error) = kernel::remove(&bpffs) {
         tracing::error!("cannot remove the maps under {} again: {error}", bpffs.display());
     }
 }
 
-/// What an agent before knew of the backends: who had slots was up; who was in use without any was down.
-fn former_health(observed: &Observed) -> BTreeMap<u64, Health> {
+/// What an agent before knew of the backends: who had slots was up; who could have had some and had none was down.
+fn former_health(observed: &Observed, model: &Model) -> BTreeMap<u64, Health> {
     let serving: BTreeSet<u32> = observed.tables.values().flatten().map(|slot| slot.current()).collect();
-    let known = observed.backends.iter().filter(|(_, (_, entry))| entry.flags & BackendFlags::VALID != 0);
-    known
-        .map(|(index, (identity, _))| {
-            (identity.identity, if serving.contains(index) { Health::Up } else { Health::Down })
-        })
-        .collect()
+    let mut health = BTreeMap::new();
+    for (pool_name, pool) in &model.pools {
+        for backend in &pool.backends {
+            let identity = identity(pool_name, backend);
+            let known = observed.backends.iter().find(|(_, (owner, _))| *owner == identity);
+            let could_serve = backend.state == AdminState::Active && backend.weight > 0;
+            match known {
+                Some((index, _)) if serving.contains(index) => health.insert(identity.identity, Health::Up),
+                Some((_, (_, entry))) if could_serve && entry.flags & BackendFlags::RESOLVED != 0 => {
+                    health.insert(identity.identity, Health::Down)
+                }
+                _ => None,
+            };
+        }
+    }
+    health
 }
 
 /// Waits a little until every backend's next hop is known or known to be missing.
@@ -245,14 +256,24 @@ async fn reload(agent: &Agent) {
     }
 }
 
-/// The timer: maps and VIPs, in case somebody else changed them.
+/// The timer: attachments, maps and VIPs, in case somebody else changed them.
 async fn resync(agent: &Agent) {
     let mut state = agent.state.lock().await;
+    let mut problems = attach::mend(&mut state).await;
     state.reconcile("timer");
-    let problems = vips::assign(&state.netlink, &state.loaded.model).await;
-    for problem in problems.iter().filter(|problem| !state.notices.contains(problem)) {
-        tracing::warn!("{problem}");
+    let (netlink, model) = (state.netlink.clone(), state.loaded.model.clone());
+    drop(state);
+    problems.extend(vips::assign(&netlink, &model).await);
+    let mut state = agent.state.lock().await;
+    for problem in &problems {
+        if !state.notices.contains(problem) {
+            tracing::warn!("{problem}");
+            state.event(EventKind::Alarm, "node", problem);
+        }
     }
+    let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode);
+    notices.extend(problems);
+    state.notices = notices;
 }
 
 async fn on_health(agent: &Agent, events: impl Iterator<Item = HealthEvent>) {
@@ -280,13 +301,10 @@ pub async fn remove(config: &Path) -> Result<Vec<String>, AgentError> {
     let _lock = AgentLock::acquire(&node.control_socket)?;
     let netlink = Netlink::open()?;
     let mut done = Vec::new();
-    let linked = kernel::Pins::new(&node.bpffs).linked_interfaces()?;
-    let interfaces: BTreeSet<&String> = node.interfaces.iter().chain(&linked).collect();
     // VIPs first: clients go elsewhere, or are told so, before packets fall to the stack.
-    for interface in interfaces {
-        let Ok(link) = netlink.link_by_name(interface).await else { continue };
+    for link in netlink.links().await? {
         for vip in vips::withdraw(&netlink, link.index, &BTreeSet::new()).await? {
-            done.push(format!("VIP {vip} removed from {interface}"));
+            done.push(format!("VIP {vip} removed from {}", link.name));
         }
     }
     for interface in kernel::remove(&node.bpffs)? {

@@ -4,15 +4,18 @@ use super::AgentError;
 use crate::api::types::InterfaceInfo;
 use crate::dataplane::kernel::KernelDataplane;
 use crate::dataplane::{Dataplane as _, Observed, Op};
-use crate::health::{self, Health, Runner, TargetStatus};
+use crate::health::{self, Runner, TargetStatus};
 use crate::model::Model;
 use crate::netlink::{Netlink, NextHopTable, Resolver};
-use crate::reconcile::{Desired, Reconciler};
+use crate::reconcile::{BackendName, Desired, Plan, Reconciler};
 use crate::telemetry::events::{EventKind, EventLog};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
+
+/// Rounds of planning for one change at most; more than one is needed only where slots are scarce.
+const MAX_ROUNDS: usize = 64;
 
 /// The configuration in force.
 pub struct Loaded {
@@ -40,8 +43,8 @@ pub struct State {
     pub reconciler: Reconciler,
     /// Health checks.
     pub runner: Runner,
-    /// State that backends had before they were checked for the first time: from the maps that were adopted.
-    pub former_health: BTreeMap<u64, Health>,
+    /// Backends that were added to a pool that serves: they take no flows before their first good result.
+    pub waiting: BTreeSet<BackendName>,
     /// Follows next hops.
     pub resolver: Resolver,
     /// Asks and changes links and addresses.
@@ -68,13 +71,22 @@ impl State {
     }
 
     /// What the maps should hold for `model`, against what they hold.
-    fn plan(&mut self, model: &Model, observed: &Observed) -> Result<Vec<Op>, AgentError> {
-        let healthy = super::desired::healthy(model, &self.health());
+    fn plan(&mut self, model: &Model, observed: &Observed) -> Result<Plan, AgentError> {
+        let healthy = super::desired::healthy(model, &self.health(), &self.waiting);
         let hops = super::desired::hops(&self.hops());
         let mut devices: BTreeSet<u32> = self.interfaces.iter().map(|interface| interface.ifindex).collect();
-        devices.extend(hops.values().map(|hop| hop.ifindex));
+        devices.extend(hops.values().flatten().map(|hop| hop.ifindex));
         let desired = Desired { model, healthy: &healthy, hops: &hops, devices: &devices };
         Ok(self.reconciler.plan(&desired, observed)?)
+    }
+
+    /// Whether the maps have room for `model`. Changes nothing.
+    ///
+    /// # Errors
+    /// When they do not, or cannot be read.
+    pub fn check_room(&mut self, model: &Model) -> Result<(), AgentError> {
+        let observed = self.dataplane.observe()?;
+        self.plan(model, &observed).map(|_| ())
     }
 
     /// Makes the maps true to `model`. Returns how many operations that took.
@@ -82,13 +94,27 @@ impl State {
     /// # Errors
     /// When it does not fit or the kernel refuses; some operations may be done then, and the maps still forward.
     pub fn reconcile_to(&mut self, model: &Model) -> Result<usize, AgentError> {
-        let observed = self.dataplane.observe()?;
-        let ops = self.plan(model, &observed)?;
-        for op in &ops {
-            tracing::trace!(?op, "apply");
-            self.dataplane.apply(op)?;
+        let mut count = 0;
+        for _ in 0..MAX_ROUNDS {
+            let observed = self.dataplane.observe()?;
+            let plan = self.plan(model, &observed)?;
+            count += plan.ops.len();
+            for op in &plan.ops {
+                match (self.dataplane.apply(op), op) {
+                    (Ok(()), _) => {}
+                    // An interface may be gone by now; that must not keep everything else from being brought up to date.
+                    (Err(error), Op::PutDevice(ifindex)) => {
+                        tracing::warn!("packets cannot be redirected to interface {ifindex}: {error}");
+                    }
+                    (Err(error), _) => return Err(error.into()),
+                }
+            }
+            if plan.complete {
+                return Ok(count);
+            }
         }
-        Ok(ops.len())
+        tracing::warn!("not all tables are up to date after {MAX_ROUNDS} rounds; the timer goes on with it");
+        Ok(count)
     }
 
     /// Makes the maps true to the configuration in force. A failure is logged and made an event: the next change or

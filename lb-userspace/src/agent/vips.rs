@@ -20,7 +20,11 @@ pub async fn assign(netlink: &Netlink, model: &Model) -> Vec<String> {
         Ok(link) => link,
         Err(error) => return vec![format!("VIPs cannot be assigned: {error}")],
     };
-    for vip in &wanted {
+    let present: BTreeSet<IpAddr> = match netlink.addresses(link.index).await {
+        Ok(addresses) => addresses.iter().map(|address| address.address).collect(),
+        Err(error) => return vec![format!("VIPs cannot be assigned: {error}")],
+    };
+    for vip in wanted.difference(&present) {
         match netlink.add_vip(link.index, *vip).await {
             Ok(false) => {}
             Ok(true) => {
@@ -34,6 +38,15 @@ pub async fn assign(netlink: &Netlink, model: &Model) -> Vec<String> {
     }
     problems.extend(withdraw(netlink, link.index, &wanted).await.err().map(|error| error.to_string()));
     problems
+}
+
+/// Takes the agent's own VIPs off every interface but the one that has them now.
+pub async fn withdraw_elsewhere(netlink: &Netlink, model: &Model) -> Result<(), NetlinkError> {
+    let home = model.node.interfaces.first();
+    for link in netlink.links().await?.iter().filter(|link| Some(&link.name) != home) {
+        withdraw(netlink, link.index, &BTreeSet::new()).await?;
+    }
+    Ok(())
 }
 
 /// Takes the agent's own VIPs off an interface, except those in `keep`. Returns what went.

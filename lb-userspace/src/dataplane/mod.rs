@@ -25,6 +25,14 @@ pub enum DataplaneError {
         /// Its size.
         capacity: u32,
     },
+    /// Too many keys of a map want the same places.
+    #[error(
+        "too many keys of the map {map} fall on the same places; raise node.limits and run `lbd remove` once"
+    )]
+    Crowded {
+        /// Its name.
+        map: &'static str,
+    },
     /// An index is beyond a map's end.
     #[error("index {index} is beyond the end of the map {map}")]
     OutOfRange {

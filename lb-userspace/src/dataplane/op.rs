@@ -16,6 +16,16 @@ pub struct Capacity {
     pub slots: u32,
 }
 
+/// Entries of the return path for each backend: in how many frontends with ports of their own one can be, on average.
+const REVERSE_PER_BACKEND: u32 = 2;
+
+impl Capacity {
+    /// Entries of the return path.
+    pub const fn reverse(&self) -> u32 {
+        self.backends.saturating_mul(REVERSE_PER_BACKEND)
+    }
+}
+
 /// A run of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Region {

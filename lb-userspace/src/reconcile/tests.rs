@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 const CAPACITY: Capacity = Capacity { services: 16, backends: 32, slots: 4096 };
 const SLOTS: u32 = 251;
+/// Rounds that any change takes at most here.
+const MAX_ROUNDS: usize = 8;
 
 fn node() -> Node {
     Node {
@@ -58,6 +60,7 @@ fn hop(number: u8) -> Hop {
         destination_mac: Some([2, 0, 0, 0, 1, number]),
         mtu_bytes: 1500,
         preferred_source: Some(IpAddr::from([10, 0, 0, 1])),
+        gateway: false,
     }
 }
 
@@ -71,7 +74,7 @@ impl World {
         Self { dataplane: FakeDataplane::new(capacity, HashKey(1, 2)), reconciler: Reconciler::default() }
     }
 
-    fn plan(&mut self, model: &Model, down: &[&str]) -> Result<Vec<Op>, ReconcileError> {
+    fn plan(&mut self, model: &Model, down: &[&str]) -> Result<Plan, ReconcileError> {
         let healthy = model.pools.iter().flat_map(|(pool, value)| {
             value
                 .backends
@@ -79,22 +82,30 @@ impl World {
                 .filter(|backend| !down.contains(&backend.name.as_str()))
                 .map(|backend| BackendName { pool: pool.clone(), name: backend.name.clone() })
         });
-        let hops = (0..=255).map(|number| (IpAddr::from([10, 0, 0, number]), hop(number))).collect();
+        let hops = (0..=255).map(|number| (IpAddr::from([10, 0, 0, number]), Some(hop(number)))).collect();
         let desired =
             Desired { model, healthy: &healthy.collect(), hops: &hops, devices: &BTreeSet::from([2, 3]) };
         self.reconciler.plan(&desired, &self.dataplane.observe().unwrap())
     }
 
     fn reach(&mut self, model: &Model, down: &[&str]) -> Vec<Op> {
-        let ops = self.plan(model, down).unwrap();
-        for op in &ops {
-            self.dataplane.apply(op).unwrap();
-            self.assert_sound();
+        let mut ops = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            let plan = self.plan(model, down).unwrap();
+            for op in &plan.ops {
+                self.dataplane.apply(op).unwrap();
+                self.assert_sound();
+            }
+            ops.extend(plan.ops);
+            if plan.complete {
+                break;
+            }
         }
+        let nothing = Plan { ops: Vec::new(), complete: true };
         assert_eq!(
             self.plan(model, down).unwrap(),
-            Vec::new(),
-            "a plan that was carried out leaves nothing to do"
+            nothing,
+            "plans that were carried out leave nothing to do"
         );
         ops
     }
@@ -205,14 +216,66 @@ fn too_many_backends_and_slots_are_told() {
 #[test]
 fn a_tunnel_without_a_source_forwards_nothing() {
     let model = model(ForwardMode::DsrIpip, vec![backend(1)], &[[192, 0, 2, 1]]);
-    let entry = |hops: &BTreeMap<IpAddr, Hop>| {
+    let entry = |hops: &BTreeMap<IpAddr, Option<Hop>>| {
         let (healthy, devices) = (BTreeSet::new(), BTreeSet::new());
         let desired = Desired { model: &model, healthy: &healthy, hops, devices: &devices };
-        backend_entry(ForwardMode::DsrIpip, &backend(1), &desired)
+        backend_entry(ForwardMode::DsrIpip, &backend(1), &desired, None)
     };
     assert_eq!(entry(&BTreeMap::new()).flags, 0);
-    let hops = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), hop(1))]);
+    let hops = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), Some(hop(1)))]);
     assert_eq!(entry(&hops).flags, BackendFlags::VALID | BackendFlags::RESOLVED);
+}
+
+#[test]
+fn a_frame_for_a_vip_is_never_given_to_a_router() {
+    let model = model(ForwardMode::DsrL2, vec![backend(1)], &[[192, 0, 2, 1]]);
+    let hops = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), Some(Hop { gateway: true, ..hop(1) }))]);
+    let (healthy, devices) = (BTreeSet::new(), BTreeSet::new());
+    let desired = Desired { model: &model, healthy: &healthy, hops: &hops, devices: &devices };
+    assert_eq!(backend_entry(ForwardMode::DsrL2, &backend(1), &desired, None).flags, 0);
+}
+
+#[test]
+fn a_way_that_was_not_looked_up_yet_stays_as_it_was() {
+    let model = model(ForwardMode::DsrL2, vec![backend(1)], &[[192, 0, 2, 1]]);
+    let (healthy, devices) = (BTreeSet::new(), BTreeSet::new());
+    let known = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), Some(hop(1)))]);
+    let entry = |hops: &BTreeMap<IpAddr, Option<Hop>>, before: Option<&abi::Backend>| {
+        let desired = Desired { model: &model, healthy: &healthy, hops, devices: &devices };
+        backend_entry(ForwardMode::DsrL2, &backend(1), &desired, before)
+    };
+    let before = entry(&known, None);
+    assert_eq!(entry(&BTreeMap::new(), Some(&before)), before);
+    let lost = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), None)]);
+    assert_eq!(entry(&lost, Some(&before)).flags, BackendFlags::VALID);
+}
+
+/// Room for one table beside those of all pools: every pool changes, one after the other.
+#[test]
+fn several_pools_change_with_room_for_one_new_table() {
+    let mut world = World::new(Capacity { services: 16, backends: 32, slots: 4 * SLOTS });
+    let pools = |count: u8| {
+        let mut all = model(ForwardMode::Nat, vec![backend(1)], &[]);
+        all.pools.clear();
+        for number in 1..=3_u8 {
+            let backends = (1..=count).map(|at| backend(number * 10 + at)).collect();
+            let name = format!("pool{number}");
+            let pool = Pool { mode: ForwardMode::Nat, check: None, slots: SLOTS, backends };
+            let service = Service {
+                vips: vec![IpAddr::from([192, 0, 2, number])],
+                ports: vec![80],
+                protocol: Protocol::Tcp,
+                pool: name.clone(),
+            };
+            all.pools.insert(name.clone(), pool);
+            all.services.insert(name, service);
+        }
+        all
+    };
+    world.reach(&pools(2), &[]);
+    assert_eq!(world.addresses_served().len(), 6);
+    world.reach(&pools(1), &[]);
+    assert_eq!(world.addresses_served().len(), 3);
 }
 
 #[test]
@@ -249,7 +312,7 @@ proptest! {
             let down = down.map(|number| format!("web{number}"));
             let down: Vec<&str> = down.iter().map(String::as_str).collect();
             let ops = world.plan(&model, &down).unwrap();
-            for op in ops.iter().take(crash.index(ops.len() + 1)) {
+            for op in ops.ops.iter().take(crash.index(ops.ops.len() + 1)) {
                 world.dataplane.apply(op).unwrap();
                 world.assert_sound();
             }

@@ -603,8 +603,8 @@ fn more_slots_than_the_limit() {
     refuses_text(
         &text.replace("slots = 65537", "slots = «65537"),
         &[(
-            "the pools need 196611 slots (the largest one twice), but node.limits.slots is 131072",
-            "raise node.limits.slots to at least 196611",
+            "the pools need 147455 slots (the largest one twice), but node.limits.slots is 131072",
+            "raise node.limits.slots to at least 147455",
         )],
     );
 }

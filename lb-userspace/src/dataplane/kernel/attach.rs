@@ -36,7 +36,9 @@ impl KernelDataplane {
         if native {
             match self.attach_new(interface, &path, XdpMode::Driver) {
                 Ok(()) => return Ok(Attached::Native),
-                Err(KernelError::NoNativeMode { .. }) if generic => {}
+                Err(KernelError::NoNativeMode { source, .. }) if generic => {
+                    tracing::warn!("{interface}: no native XDP ({source}), trying generic mode");
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -52,8 +54,13 @@ impl KernelDataplane {
         };
         let pinned = PinnedLink::from_pin(path).map_err(|error| failed(error.into()))?;
         let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
-        match self.program()?.attach_to_link(link) {
-            Ok(_) => Ok(true),
+        let program = self.program()?;
+        match program.attach_to_link(link) {
+            Ok(id) => {
+                // The pin keeps it attached; our descriptor would outlive a removal of the pin.
+                drop(program.take_link(id).map_err(|error| failed(error.into()))?);
+                Ok(true)
+            }
             Err(ProgramError::SyscallError(error))
                 if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
             {
@@ -114,7 +121,12 @@ fn attach_error(interface: &str, mode: XdpMode, error: ProgramError) -> KernelEr
     };
     match code {
         Some(libc::EBUSY | libc::EEXIST) => KernelError::Foreign { interface },
-        Some(libc::EOPNOTSUPP) if mode == XdpMode::Driver => KernelError::NoNativeMode { interface },
+        Some(libc::EPERM | libc::EACCES | libc::ENODEV) => {
+            KernelError::Attach { interface, source: Box::new(error) }
+        }
+        // Drivers say in many ways that they cannot: EOPNOTSUPP without native XDP, EINVAL, ERANGE or ENOSPC for the MTU
+        // or the number of queues.
+        _ if mode == XdpMode::Driver => KernelError::NoNativeMode { interface, source: Box::new(error) },
         _ => KernelError::Attach { interface, source: Box::new(error) },
     }
 }

@@ -14,9 +14,6 @@ use lb_common::abi::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Entries of the return path for each backend: in how many frontends with ports of their own one can be.
-pub(super) const REVERSE_PER_BACKEND: u32 = 2;
-
 /// Wait where the kernel has no `membarrier`: far longer than a packet takes through the program.
 const READERS_WAIT: Duration = Duration::from_millis(100);
 
@@ -68,11 +65,6 @@ fn take_places<E: Entry>(
     Ok(PlaceTable::new(array, name, capacity)?)
 }
 
-/// Keys of the return path.
-pub(super) const fn reverse_capacity(capacity: Capacity) -> u32 {
-    capacity.backends.saturating_mul(REVERSE_PER_BACKEND)
-}
-
 fn refused(action: &'static str, map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
     move |source| DataplaneError::Map { action, map, source }
 }
@@ -82,7 +74,7 @@ impl Maps {
         Ok(Self {
             capacity,
             services: take_places(ebpf, names::SERVICES, capacity.services)?,
-            reverse: take_places(ebpf, names::REVERSE, reverse_capacity(capacity))?,
+            reverse: take_places(ebpf, names::REVERSE, capacity.reverse())?,
             slots: take_mapped(ebpf, names::SLOTS, capacity.slots)?,
             backends: take_mapped(ebpf, names::BACKENDS, capacity.backends)?,
             identities: take_mapped(ebpf, names::IDENTITIES, capacity.backends)?,

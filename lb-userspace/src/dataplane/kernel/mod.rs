@@ -93,7 +93,7 @@ pub enum KernelError {
     },
     /// The object could not be loaded.
     #[error(
-        "cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN) and Linux 5.8 or newer"
+        "cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN) and Linux 5.9 or newer"
     )]
     Load {
         /// Why.
@@ -109,10 +109,30 @@ pub enum KernelError {
     #[error("the datapath's object has no {0}: rebuild with `cargo xtask build`")]
     Incomplete(&'static str),
     /// Native mode was asked for, and the driver has none.
-    #[error("the driver of {interface} has no native XDP; set node.xdp_mode = \"auto\" or \"generic\"")]
+    #[error(
+        "the driver of {interface} refuses native XDP ({source}); set node.xdp_mode = \"auto\" or \"generic\""
+    )]
     NoNativeMode {
         /// The interface.
         interface: String,
+        /// What the kernel says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The kernel is too old.
+    #[error(
+        "Linux {found} is too old: XDP links, which keep the datapath attached while lbd restarts, came with 5.9"
+    )]
+    KernelTooOld {
+        /// Its version.
+        found: String,
+    },
+    /// Another agent has these maps.
+    #[error(
+        "another lbd holds the maps under {path}; stop it first, or give this one a node.bpffs of its own"
+    )]
+    Busy {
+        /// The pin directory.
+        path: PathBuf,
     },
     /// Another XDP program is there.
     #[error(
@@ -157,6 +177,7 @@ pub struct KernelDataplane {
     maps: Maps,
     pins: Pins,
     log_level: LogLevel,
+    _lock: std::fs::File,
     /// Where a bpffs had to be mounted.
     pub mounted: Option<PathBuf>,
     /// Whether the maps were there already.
@@ -170,7 +191,9 @@ impl KernelDataplane {
     /// See [`KernelError`]; what was pinned before stays as it was.
     pub fn open(config: &KernelConfig) -> Result<Self, KernelError> {
         let pins = Pins::new(&config.bpffs);
+        check_kernel()?;
         let mounted = pins.prepare()?;
+        let lock = pins.lock()?;
         let former = pinned_settings(&pins)?;
         let is_new = former.is_none() && pins.linked_interfaces()?.is_empty();
         let opened = Self::open_over(pins, config, mounted, former);
@@ -199,7 +222,15 @@ impl KernelDataplane {
         if former.is_none() {
             maps.write_settings(&settings)?;
         }
-        Ok(Self { ebpf, maps, pins, log_level: config.log_level, mounted, adopted: former.is_some() })
+        Ok(Self {
+            ebpf,
+            maps,
+            pins,
+            log_level: config.log_level,
+            _lock: lock,
+            mounted,
+            adopted: former.is_some(),
+        })
     }
 
     /// The loaded program, for attaching and for test runs.
@@ -208,6 +239,22 @@ impl KernelDataplane {
     /// [`KernelError::Incomplete`], which a sound build excludes.
     pub fn program(&mut self) -> Result<&mut Xdp, KernelError> {
         program(&mut self.ebpf)
+    }
+}
+
+/// Oldest kernel with XDP links (`BPF_LINK_TYPE_XDP`, commit aa8d3a716b59).
+const OLDEST_KERNEL: (u32, u32) = (5, 9);
+
+fn check_kernel() -> Result<(), KernelError> {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < OLDEST_KERNEL {
+        Err(KernelError::KernelTooOld { found: release.into_owned() })
+    } else {
+        Ok(())
     }
 }
 
@@ -220,7 +267,7 @@ fn load(pins: &Pins, config: &KernelConfig, settings: &Settings) -> Result<Ebpf,
     let [key_0, key_1] = settings.hash_key;
     let level = config.log_level as u8;
     let service_mask = place::places(config.capacity.services) - 1;
-    let reverse_mask = place::places(maps::reverse_capacity(config.capacity)) - 1;
+    let reverse_mask = place::places(config.capacity.reverse()) - 1;
     let mut loader = EbpfLoader::new();
     loader
         .override_global(names::HASH_KEY_0, &key_0, true)
@@ -245,7 +292,7 @@ fn sizes(capacity: Capacity) -> [(&'static str, u32); 7] {
         (names::SLOTS, slots),
         (names::BACKENDS, backends),
         (names::IDENTITIES, backends),
-        (names::REVERSE, place::places(maps::reverse_capacity(capacity))),
+        (names::REVERSE, place::places(capacity.reverse())),
         (names::SERVICE_COUNTERS, services),
         (names::BACKEND_COUNTERS, backends),
     ]
@@ -297,6 +344,7 @@ fn new_settings() -> Result<Settings, KernelError> {
 /// When a pin cannot be removed.
 pub fn remove(bpffs: &Path) -> Result<Vec<String>, KernelError> {
     let pins = Pins::new(bpffs);
+    let _lock = if pins.exist() { Some(pins.lock()?) } else { None };
     let interfaces = pins.linked_interfaces()?;
     for interface in &interfaces {
         Pins::remove(&pins.link(interface))?;

@@ -47,6 +47,25 @@ impl Pins {
         Ok(point)
     }
 
+    /// Whether the directory is there.
+    pub fn exist(&self) -> bool {
+        self.directory.is_dir()
+    }
+
+    /// Keeps other agents off these pins until the file is closed.
+    ///
+    /// # Errors
+    /// [`KernelError::Busy`] when somebody has them.
+    pub fn lock(&self) -> Result<std::fs::File, KernelError> {
+        let failed = |source| KernelError::Pins { path: self.directory.clone(), source };
+        let directory = std::fs::File::open(&self.directory).map_err(failed)?;
+        match rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(directory),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(KernelError::Busy { path: self.directory.clone() }),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
     /// Where the map `name` is pinned.
     pub fn map(&self, name: &str) -> PathBuf {
         self.directory.join(name)

@@ -14,6 +14,9 @@ pub(super) trait Entry: Pod {
     /// The value.
     type Value: Pod;
 
+    /// Whether a new value may be written over an old one: its parts that have to agree are one word.
+    const IN_PLACE: bool;
+
     /// An entry in `state`.
     fn new(key: Self::Key, value: Self::Value, state: u32) -> Self;
     /// Key, value and state.
@@ -23,13 +26,14 @@ pub(super) trait Entry: Pod {
 }
 
 macro_rules! entry {
-    ($entry:ident, $key:ident, $value:ident, $zero:expr) => {
+    ($entry:ident, $key:ident, $value:ident, $in_place:expr) => {
         impl Entry for $entry {
             type Key = $key;
             type Value = $value;
+            const IN_PLACE: bool = $in_place;
 
             fn new(key: $key, value: $value, state: u32) -> Self {
-                Self { key, state, value, zero: $zero }
+                Self { key, state, value, zero: [0; 3] }
             }
 
             fn parts(&self) -> ($key, $value, u32) {
@@ -43,8 +47,8 @@ macro_rules! entry {
     };
 }
 
-entry!(ServiceEntry, ServiceKey, ServiceValue, [0; 3]);
-entry!(ReverseEntry, ReverseKey, ReverseValue, [0; 3]);
+entry!(ServiceEntry, ServiceKey, ServiceValue, true);
+entry!(ReverseEntry, ReverseKey, ReverseValue, false);
 
 /// Keys with their values.
 pub(super) type Entries<E> = Vec<(<E as Entry>::Key, <E as Entry>::Value)>;
@@ -53,8 +57,8 @@ pub(super) type Entries<E> = Vec<(<E as Entry>::Key, <E as Entry>::Value)>;
 struct Found {
     /// Its place.
     at: Option<u32>,
-    /// The first place on its way that is not in use, and that place's state.
-    free: Option<(u32, u32)>,
+    /// The first place on its way that is not in use.
+    free: Option<u32>,
 }
 
 /// A table, and how many keys it may hold.
@@ -94,21 +98,21 @@ impl<E: Entry> PlaceTable<E> {
         let mask = self.array.entries() - 1;
         let (address, word) = E::tuple(key);
         let first = place::start(address, word, is_mapped(address), mask);
-        let mut free = None;
+        let mut found = Found { at: None, free: None };
         for probe in 0..place::PROBES {
             let index = first.wrapping_add(probe) & mask;
-            let (found, _, state) = self.array.read(index)?.parts();
-            if state == place::IN_USE && found == *key {
-                return Ok(Found { at: Some(index), free });
+            let (other, _, state) = self.array.read(index)?.parts();
+            if state == place::IN_USE && other == *key && found.at.is_none() {
+                found.at = Some(index);
             }
-            if state != place::IN_USE && free.is_none() {
-                free = Some((index, state));
+            if state != place::IN_USE && found.free.is_none() {
+                found.free = Some(index);
             }
             if state == place::NEVER_USED {
                 break;
             }
         }
-        Ok(Found { at: None, free })
+        Ok(found)
     }
 
     /// Puts a key in, or gives it another value. `wait` waits until no reader is under way.
@@ -118,29 +122,69 @@ impl<E: Entry> PlaceTable<E> {
         value: E::Value,
         wait: impl FnOnce(),
     ) -> Result<(), DataplaneError> {
-        let full = DataplaneError::Full { map: self.name, capacity: self.capacity };
-        match self.find(&key)? {
-            Found { at: Some(index), .. } => self.array.write(index, &E::new(key, value, place::IN_USE)),
-            Found { free: Some((index, state)), .. } if self.used < self.capacity => {
-                if state == place::LEFT && self.left {
-                    wait();
-                    self.left = false;
-                }
-                self.array.write(index, &E::new(key, value, place::LEFT))?;
-                self.array.write(index, &E::new(key, value, place::IN_USE))?;
+        let found = self.find(&key)?;
+        match found {
+            Found { at: Some(index), .. } if E::IN_PLACE => {
+                self.array.write(index, &E::new(key, value, place::IN_USE))
+            }
+            // Readers meet the new value at its new place, or the old one until it leaves.
+            Found { at: Some(former), free: Some(index) } => {
+                self.occupy(index, key, value, wait)?;
+                self.leave(former)
+            }
+            Found { at: None, free: Some(index) } if self.used < self.capacity => {
+                self.occupy(index, key, value, wait)?;
                 self.used += 1;
                 Ok(())
             }
-            Found { .. } => Err(full),
+            Found { free: None, .. } => Err(DataplaneError::Crowded { map: self.name }),
+            Found { .. } => Err(DataplaneError::Full { map: self.name, capacity: self.capacity }),
         }
+    }
+
+    /// Writes a place that is not in use, once nobody reads its former key any more.
+    fn occupy(
+        &mut self,
+        index: u32,
+        key: E::Key,
+        value: E::Value,
+        wait: impl FnOnce(),
+    ) -> Result<(), DataplaneError> {
+        if self.left {
+            wait();
+            self.left = false;
+        }
+        self.array.write(index, &E::new(key, value, place::LEFT))?;
+        self.array.write(index, &E::new(key, value, place::IN_USE))
+    }
+
+    /// Takes a place out of use. If no key can lie behind it, it and the places before it that were left need not be
+    /// looked behind any more.
+    fn leave(&mut self, index: u32) -> Result<(), DataplaneError> {
+        let mask = self.array.entries() - 1;
+        let (key, value, _) = self.array.read(index)?.parts();
+        self.array.write(index, &E::new(key, value, place::LEFT))?;
+        self.left = true;
+        let mut at = index;
+        let (_, _, behind) = self.array.read(at.wrapping_add(1) & mask)?.parts();
+        if behind != place::NEVER_USED {
+            return Ok(());
+        }
+        for _ in 0..place::PROBES {
+            let (key, value, state) = self.array.read(at)?.parts();
+            if state != place::LEFT {
+                break;
+            }
+            self.array.write(at, &E::new(key, value, place::NEVER_USED))?;
+            at = at.wrapping_sub(1) & mask;
+        }
+        Ok(())
     }
 
     /// Takes a key away, if it is there.
     pub(super) fn delete(&mut self, key: &E::Key) -> Result<(), DataplaneError> {
         if let Some(index) = self.find(key)?.at {
-            let (key, value, _) = self.array.read(index)?.parts();
-            self.array.write(index, &E::new(key, value, place::LEFT))?;
-            self.left = true;
+            self.leave(index)?;
             self.used = self.used.saturating_sub(1);
         }
         Ok(())
