@@ -5,6 +5,7 @@ use super::{AgentError, attach, desired, vips};
 use crate::config::Parsed;
 use crate::model::{Model, Node};
 use crate::telemetry::events::EventKind;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// Makes `parsed` (the meaning of `text`) the configuration in force. Returns sentences for the operator.
@@ -39,7 +40,8 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
 /// Points health checks, next hops and maps at `model`.
 fn switch(state: &mut State, model: &Model) -> Result<(), AgentError> {
     state.resolver.update(desired::destinations(model))?;
-    state.runner.update(desired::targets(model, &state.former_health));
+    // A backend that comes back starts unknown: what was known of it is out of date.
+    state.runner.update(desired::targets(model, &BTreeMap::new()));
     tokio::task::block_in_place(|| state.reconcile_to(model))?;
     Ok(())
 }

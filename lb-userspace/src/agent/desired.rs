@@ -1,5 +1,6 @@
 //! From what health checks and netlink say to what a plan is made from.
 
+use crate::dataplane::Observed;
 use crate::health::{BackendId, Health, Target, TargetStatus};
 use crate::model::{AdminState, Backend, Model};
 use crate::netlink::NextHopTable;
@@ -22,23 +23,36 @@ pub fn health_of(
     checked.get(&id).map_or(Health::Unknown, |target| target.status.health)
 }
 
-/// Backends that may take new flows. In a pool where none is known to be up, those not yet checked may: unknown is
-/// not down.
-pub fn healthy(model: &Model, checked: &BTreeMap<BackendId, TargetStatus>) -> BTreeSet<BackendName> {
+/// Backends, by identity, that slots name.
+pub fn in_use(observed: &Observed) -> BTreeSet<u64> {
+    let serving: BTreeSet<u32> = observed.tables.values().flatten().map(|slot| slot.current()).collect();
+    let backends = observed.backends.iter().filter(|(index, _)| serving.contains(index));
+    backends.map(|(_, (identity, _))| identity.identity).collect()
+}
+
+/// Backends that may take new flows: those that are up, and, since unknown is not down, those not yet checked that take
+/// flows already (`in_use`) or whose pool has none that is up. So neither a start nor a new backend moves a flow for
+/// want of a result, and a new backend of a pool that serves waits for its first one.
+pub fn healthy(
+    model: &Model,
+    checked: &BTreeMap<BackendId, TargetStatus>,
+    in_use: &BTreeSet<u64>,
+) -> BTreeSet<BackendName> {
     let mut healthy = BTreeSet::new();
     for (pool_name, pool) in &model.pools {
-        let of = |wanted: Health| {
-            let takes = |backend: &&Backend| {
-                backend.state == AdminState::Active
-                    && backend.weight > 0
-                    && health_of(model, pool_name, backend, checked) == wanted
-            };
-            let name =
-                |backend: &Backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() };
-            pool.backends.iter().filter(takes).map(name).collect::<Vec<_>>()
+        let health = |backend: &Backend| health_of(model, pool_name, backend, checked);
+        let active: Vec<&Backend> = pool.backends.iter().filter(|backend| takes_flows(backend)).collect();
+        let none_is_up = !active.iter().any(|backend| health(backend) == Health::Up);
+        let may = |backend: &&&Backend| match health(backend) {
+            Health::Up => true,
+            Health::Unknown => none_is_up || in_use.contains(&identity(pool_name, backend).identity),
+            Health::Down => false,
         };
-        let up = of(Health::Up);
-        healthy.extend(if up.is_empty() { of(Health::Unknown) } else { up });
+        let names = active
+            .iter()
+            .filter(may)
+            .map(|backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() });
+        healthy.extend(names);
     }
     healthy
 }
@@ -60,7 +74,13 @@ pub fn hops(table: &NextHopTable) -> BTreeMap<IpAddr, Hop> {
         .collect()
 }
 
+/// Whether the operator wants new flows to go to a backend.
+fn takes_flows(backend: &Backend) -> bool {
+    backend.state == AdminState::Active && backend.weight > 0
+}
+
 /// What has to be checked. A backend without a port is asked on the first port of the first service that uses it.
+/// `former` is the health by identity that the maps of an earlier agent tell; of one that is drained they tell nothing.
 pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
     let mut targets = Vec::new();
     for (pool_name, pool) in &model.pools {
@@ -77,6 +97,7 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
                 initial: former
                     .get(&identity(pool_name, backend).identity)
                     .copied()
+                    .filter(|_| takes_flows(backend))
                     .unwrap_or(Health::Unknown),
             });
         }
@@ -87,4 +108,73 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
 /// Addresses whose next hops are followed.
 pub fn destinations(model: &Model) -> BTreeSet<IpAddr> {
     model.pools.values().flat_map(|pool| pool.backends.iter().map(|backend| backend.address)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::health::machine::Machine;
+    use std::path::Path;
+    use std::time::Instant;
+
+    const FILE: &str = r#"
+        [node]
+        interfaces = ["eth0"]
+        [checks.tcp]
+        kind = "tcp"
+        [pools.web]
+        mode = "nat"
+        check = "tcp"
+        backends = [
+            { name = "a", address = "10.0.0.1:80" },
+            { name = "b", address = "10.0.0.2:80" },
+            { name = "idle", address = "10.0.0.3:80", state = "drain" },
+        ]
+    "#;
+
+    fn model() -> Model {
+        config::parse(FILE, Path::new("test.toml")).unwrap().model
+    }
+
+    fn checked(healths: &[(&str, Health)]) -> BTreeMap<BackendId, TargetStatus> {
+        let status = |health| TargetStatus {
+            address: "10.0.0.1:80".parse().unwrap(),
+            status: Machine::new(1, 1, health, Instant::now()).status().clone(),
+        };
+        let id = |name: &str| BackendId { pool: "web".to_owned(), backend: name.to_owned() };
+        healths.iter().map(|(name, health)| (id(name), status(*health))).collect()
+    }
+
+    fn names(model: &Model, healths: &[(&str, Health)], in_use: &[&str]) -> Vec<String> {
+        let backends = &model.pools["web"].backends;
+        let used = backends.iter().filter(|backend| in_use.contains(&backend.name.as_str()));
+        let used = used.map(|backend| identity("web", backend).identity).collect();
+        healthy(model, &checked(healths), &used).into_iter().map(|backend| backend.name).collect()
+    }
+
+    #[test]
+    fn at_a_start_the_first_good_result_takes_nothing_from_those_not_yet_checked() {
+        let (model, unknown, up) = (model(), Health::Unknown, Health::Up);
+        assert_eq!(names(&model, &[("a", unknown), ("b", unknown)], &[]), ["a", "b"]);
+        assert_eq!(names(&model, &[("a", up), ("b", unknown)], &["a", "b"]), ["a", "b"]);
+        assert_eq!(names(&model, &[("a", up), ("b", Health::Down)], &["a", "b"]), ["a"]);
+    }
+
+    #[test]
+    fn a_new_backend_of_a_pool_that_serves_waits_for_its_first_result() {
+        assert_eq!(names(&model(), &[("a", Health::Up), ("b", Health::Unknown)], &["a"]), ["a"]);
+    }
+
+    #[test]
+    fn a_drained_backend_has_no_former_health() {
+        let model = model();
+        let backends = &model.pools["web"].backends;
+        let former =
+            backends.iter().map(|backend| (identity("web", backend).identity, Health::Down)).collect();
+        let initial: Vec<Health> =
+            targets(&model, &former).into_iter().map(|target| target.initial).collect();
+        // Without a service there is no port but the backends' own.
+        assert_eq!(initial, [Health::Down, Health::Down, Health::Unknown]);
+    }
 }

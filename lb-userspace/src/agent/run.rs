@@ -119,7 +119,6 @@ async fn start(
         dataplane,
         reconciler: Reconciler::default(),
         runner,
-        former_health,
         resolver,
         netlink,
         interfaces: Vec::new(),
@@ -187,13 +186,10 @@ fn discard_new(state: &State) {
 
 /// What an agent before knew of the backends: who had slots was up; who was in use without any was down.
 fn former_health(observed: &Observed) -> BTreeMap<u64, Health> {
-    let serving: BTreeSet<u32> = observed.tables.values().flatten().map(|slot| slot.current()).collect();
-    let known = observed.backends.iter().filter(|(_, (_, entry))| entry.flags & BackendFlags::VALID != 0);
-    known
-        .map(|(index, (identity, _))| {
-            (identity.identity, if serving.contains(index) { Health::Up } else { Health::Down })
-        })
-        .collect()
+    let in_use = desired::in_use(observed);
+    let known = observed.backends.values().filter(|(_, entry)| entry.flags & BackendFlags::VALID != 0);
+    let health = |identity| if in_use.contains(&identity) { Health::Up } else { Health::Down };
+    known.map(|(identity, _)| (identity.identity, health(identity.identity))).collect()
 }
 
 /// Waits a little until every backend's next hop is known or known to be missing.

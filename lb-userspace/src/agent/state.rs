@@ -1,10 +1,10 @@
 //! Everything that the agent knows and holds.
 
-use super::AgentError;
+use super::{AgentError, desired};
 use crate::api::types::InterfaceInfo;
 use crate::dataplane::kernel::KernelDataplane;
 use crate::dataplane::{Dataplane as _, Observed, Op};
-use crate::health::{self, Health, Runner, TargetStatus};
+use crate::health::{self, Runner, TargetStatus};
 use crate::model::Model;
 use crate::netlink::{Netlink, NextHopTable, Resolver};
 use crate::reconcile::{Desired, Reconciler};
@@ -40,8 +40,6 @@ pub struct State {
     pub reconciler: Reconciler,
     /// Health checks.
     pub runner: Runner,
-    /// State that backends had before they were checked for the first time: from the maps that were adopted.
-    pub former_health: BTreeMap<u64, Health>,
     /// Follows next hops.
     pub resolver: Resolver,
     /// Asks and changes links and addresses.
@@ -69,8 +67,8 @@ impl State {
 
     /// What the maps should hold for `model`, against what they hold.
     fn plan(&mut self, model: &Model, observed: &Observed) -> Result<Vec<Op>, AgentError> {
-        let healthy = super::desired::healthy(model, &self.health());
-        let hops = super::desired::hops(&self.hops());
+        let healthy = desired::healthy(model, &self.health(), &desired::in_use(observed));
+        let hops = desired::hops(&self.hops());
         let mut devices: BTreeSet<u32> = self.interfaces.iter().map(|interface| interface.ifindex).collect();
         devices.extend(hops.values().map(|hop| hop.ifindex));
         let desired = Desired { model, healthy: &healthy, hops: &hops, devices: &devices };
