@@ -7,7 +7,8 @@ use aya_ebpf::{
     maps::{Array, DevMapHash, PerCpuArray},
 };
 use lb_common::abi::{
-    Backend, BackendCounters, BackendIdentity, ReverseEntry, ServiceCounters, ServiceEntry, Settings, Slot, VERDICT_NUMBERS,
+    Backend, BackendCounters, BackendIdentity, ReverseEntry, ServiceCounters, ServiceEntry, Settings, Slot,
+    VERDICT_NUMBERS,
 };
 
 /// Entries of a map until the loader sets the configured size.

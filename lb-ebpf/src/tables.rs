@@ -123,7 +123,9 @@ impl Tables for KernelTables {
         fib.source = fib_address(question.v4, question.source);
         fib.destination = fib_address(question.v4, question.destination);
         // SAFETY: the context is the running program's, and `fib` has the layout and size of bpf_fib_lookup.
-        let code = unsafe { fib_lookup(self.ctx.cast(), core::ptr::from_mut(fib).cast(), size_of::<Fib>() as i32, 0) };
+        let code = unsafe {
+            fib_lookup(self.ctx.cast(), core::ptr::from_mut(fib).cast(), size_of::<Fib>() as i32, 0)
+        };
         let answer = match i64::from(code) {
             answer::SUCCESS => RouteAnswer::Found,
             answer::NO_NEIGHBOUR => RouteAnswer::NoNeighbour,

@@ -99,12 +99,12 @@ fn draw_until_interrupted(fleet: &Fleet, counters: &Counters) -> Result<()> {
         let rate = f64::from(counts.total() - former.total()) / drawn_at.elapsed().as_secs_f64();
         drawn_at = Instant::now();
         let text = view(&counts, &backends, start.elapsed(), rate);
-        if on_terminal && drawn_lines > 0 {
-            // To the first line of the former drawing, and clear from there.
-            print!("\x1b[{drawn_lines}F\x1b[J");
-        }
-        print!("{text}");
-        io::stdout().flush().context("writing to the terminal")?;
+        // To the first line of the former drawing, and clear from there.
+        let back =
+            if on_terminal && drawn_lines > 0 { format!("\x1b[{drawn_lines}F\x1b[J") } else { String::new() };
+        // No `print!`: its panic, when nobody reads any more, would leave the stream running.
+        let mut stdout = io::stdout().lock();
+        write!(stdout, "{back}{text}").and_then(|()| stdout.flush()).context("writing the view")?;
         drawn_lines = text.lines().count();
         former = counts;
     }

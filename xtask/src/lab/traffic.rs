@@ -126,10 +126,8 @@ impl Run {
 
     /// Waits until a request may start; false when the run is to end.
     fn wait_for_turn(&self, number: u32) -> bool {
-        let due = Duration::from_secs(1) * number / PLANNED_PER_SECOND;
         while !self.stop.load(Ordering::Relaxed) && !interrupted() {
-            let start =
-                if number < FIRST_AFTER { Some(due) } else { self.deadline.get().map(|at| due.max(*at)) };
+            let start = start_of(number, self.deadline.get().copied());
             let left = start.map_or(SLICE, |start| start.saturating_sub(self.now()));
             if left.is_zero() {
                 return true;
@@ -138,6 +136,12 @@ impl Run {
         }
         false
     }
+}
+
+/// When a planned request may start; none while that depends on a deadline that is not set yet.
+fn start_of(number: u32, deadline: Option<Duration>) -> Option<Duration> {
+    let due = Duration::from_secs(1) * number / PLANNED_PER_SECOND;
+    if number < FIRST_AFTER { Some(due) } else { deadline.map(|deadline| due.max(deadline)) }
 }
 
 /// The endless stream's counts.
@@ -235,18 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_requests_wait_for_the_deadline_and_no_longer() {
-        let run = Run::new();
-        let waits = |number| {
-            thread::scope(|scope| {
-                let waiting = scope.spawn(|| run.wait_for_turn(number));
-                let early = waiting.is_finished();
-                run.set_deadline(Duration::ZERO);
-                (early, waiting.join().unwrap())
-            })
-        };
-        assert_eq!(waits(FIRST_AFTER), (false, true));
-        assert!(run.now() >= Duration::from_secs(1) * FIRST_AFTER / PLANNED_PER_SECOND);
+    fn the_last_requests_wait_for_their_turn_and_for_the_deadline() {
+        let second = Duration::from_secs(1);
+        assert_eq!(start_of(PLANNED_PER_SECOND, None), Some(second));
+        assert_eq!(start_of(FIRST_AFTER, None), None);
+        let turn = second * FIRST_AFTER / PLANNED_PER_SECOND;
+        assert_eq!(start_of(FIRST_AFTER, Some(second)), Some(turn));
+        assert_eq!(start_of(FIRST_AFTER, Some(turn * 2)), Some(turn * 2));
     }
 
     #[test]

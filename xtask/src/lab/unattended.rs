@@ -54,10 +54,13 @@ fn exercise(fleet: &mut Fleet) -> Result<(Kill, Verdict)> {
     let (samples, kill) = send_and_kill(fleet)?;
     let mut verdict = judge::judge(&samples, &kill, traffic::PER_LANE);
     show_failures(&samples, &kill);
-    let undetected = backends::not_down(&fleet.backends()?, VICTIM);
-    verdict
-        .findings
-        .extend(undetected.into_iter().map(|text| format!("not taken down by its check: {text}")));
+    match fleet.backends() {
+        Ok(backends) => {
+            let undetected = backends::not_down(&backends, VICTIM).into_iter();
+            verdict.findings.extend(undetected.map(|text| format!("not taken down by its check: {text}")));
+        }
+        Err(error) => verdict.findings.push(format!("the agent does not answer at the end: {error:#}")),
+    }
     Ok((kill, verdict))
 }
 
