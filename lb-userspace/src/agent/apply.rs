@@ -19,14 +19,11 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
     let fresh =
         attach::attach_all(&mut state.dataplane, &state.netlink, &model.node, &state.interfaces).await?;
     let former = state.loaded.model.clone();
-    let health = state.health();
-    let before = desired::health_by_identity(&former, &health);
-    let waiting = std::mem::take(&mut state.waiting);
-    state.waiting = desired::waiting(&former, &model, &health, &waiting);
+    let before = desired::health_by_identity(&former, &state.health());
     state.interfaces.extend(fresh.iter().cloned());
+    // A backend that comes back starts unknown: what was known of it is out of date.
     let outcome = switch(state, &model, &BTreeMap::new());
     if let Err(error) = outcome {
-        state.waiting = waiting;
         undo(
             state,
             &former,

@@ -1,5 +1,6 @@
 //! From what health checks and netlink say to what a plan is made from.
 
+use crate::dataplane::Observed;
 use crate::health::{BackendId, Health, Target, TargetStatus};
 use crate::model::{AdminState, Backend, Model};
 use crate::netlink::{NextHop, NextHopError, NextHopTable};
@@ -22,62 +23,38 @@ pub fn health_of(
     checked.get(&id).map_or(Health::Unknown, |target| target.status.health)
 }
 
-/// Backends that may take new flows: those that are up, and those not yet checked, because unknown is not down. Of
-/// these the ones in `waiting` have to wait for their first good result, as long as there is anybody else.
+/// Backends, by identity, that slots name.
+pub fn in_use(observed: &Observed) -> BTreeSet<u64> {
+    let serving: BTreeSet<u32> = observed.tables.values().flatten().map(|slot| slot.current()).collect();
+    let backends = observed.backends.iter().filter(|(index, _)| serving.contains(index));
+    backends.map(|(_, (identity, _))| identity.identity).collect()
+}
+
+/// Backends that may take new flows: those that are up, and, since unknown is not down, those not yet checked that take
+/// flows already (`in_use`) or whose pool has none that is up. So neither a start nor a new backend moves a flow for
+/// want of a result, and a new backend of a pool that serves waits for its first one.
 pub fn healthy(
     model: &Model,
     checked: &BTreeMap<BackendId, TargetStatus>,
-    waiting: &BTreeSet<BackendName>,
+    in_use: &BTreeSet<u64>,
 ) -> BTreeSet<BackendName> {
     let mut healthy = BTreeSet::new();
     for (pool_name, pool) in &model.pools {
-        let candidates = pool.backends.iter().filter(|backend| {
-            backend.state == AdminState::Active
-                && backend.weight > 0
-                && health_of(model, pool_name, backend, checked) != Health::Down
-        });
-        let (ready, held): (Vec<BackendName>, Vec<BackendName>) = candidates
-            .map(|backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() })
-            .partition(|name| !is_waiting(model, name, checked, waiting));
-        healthy.extend(if ready.is_empty() { held } else { ready });
+        let health = |backend: &Backend| health_of(model, pool_name, backend, checked);
+        let active: Vec<&Backend> = pool.backends.iter().filter(|backend| takes_flows(backend)).collect();
+        let none_is_up = !active.iter().any(|backend| health(backend) == Health::Up);
+        let may = |backend: &&&Backend| match health(backend) {
+            Health::Up => true,
+            Health::Unknown => none_is_up || in_use.contains(&identity(pool_name, backend).identity),
+            Health::Down => false,
+        };
+        let names = active
+            .iter()
+            .filter(may)
+            .map(|backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() });
+        healthy.extend(names);
     }
     healthy
-}
-
-fn is_waiting(
-    model: &Model,
-    name: &BackendName,
-    checked: &BTreeMap<BackendId, TargetStatus>,
-    waiting: &BTreeSet<BackendName>,
-) -> bool {
-    let unchecked = |status: &TargetStatus| status.status.health == Health::Unknown;
-    let id = BackendId { pool: name.pool.clone(), backend: name.name.clone() };
-    let has_check = model.pools.get(&name.pool).is_some_and(|pool| pool.check.is_some());
-    has_check && waiting.contains(name) && checked.get(&id).is_none_or(unchecked)
-}
-
-/// Backends of `model` that have to wait for their first good result: new ones of pools that had somebody up.
-pub fn waiting(
-    former: &Model,
-    model: &Model,
-    checked: &BTreeMap<BackendId, TargetStatus>,
-    before: &BTreeSet<BackendName>,
-) -> BTreeSet<BackendName> {
-    let mut waiting = BTreeSet::new();
-    for (pool_name, pool) in &model.pools {
-        let Some(known) = former.pools.get(pool_name) else { continue };
-        let up = |backend: &Backend| health_of(former, pool_name, backend, checked) == Health::Up;
-        let serves = known.backends.iter().any(up);
-        for backend in &pool.backends {
-            let name = BackendName { pool: pool_name.clone(), name: backend.name.clone() };
-            let new =
-                known.backends.iter().all(|other| identity(pool_name, other) != identity(pool_name, backend));
-            if (new && serves) || before.contains(&name) {
-                waiting.insert(name);
-            }
-        }
-    }
-    waiting
 }
 
 /// The health of every backend by identity, to go on from.
@@ -113,8 +90,14 @@ pub fn hops(table: &NextHopTable) -> BTreeMap<IpAddr, Option<Hop>> {
     known.collect()
 }
 
+/// Whether the operator wants new flows to go to a backend.
+fn takes_flows(backend: &Backend) -> bool {
+    backend.state == AdminState::Active && backend.weight > 0
+}
+
 /// What has to be checked. A backend without a port is asked on the first port of the first service that uses it.
-pub fn targets(model: &Model, initial: &BTreeMap<u64, Health>) -> Vec<Target> {
+/// `former` is the health by identity that the maps of an earlier agent tell; of one that is drained they tell nothing.
+pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
     let mut targets = Vec::new();
     for (pool_name, pool) in &model.pools {
         let Some(check) = pool.check.as_ref().and_then(|name| model.checks.get(name)) else { continue };
@@ -127,9 +110,10 @@ pub fn targets(model: &Model, initial: &BTreeMap<u64, Health>) -> Vec<Target> {
                 id: BackendId { pool: pool_name.clone(), backend: backend.name.clone() },
                 address: SocketAddr::new(backend.address, port),
                 check: check.clone(),
-                initial: initial
+                initial: former
                     .get(&identity(pool_name, backend).identity)
                     .copied()
+                    .filter(|_| takes_flows(backend))
                     .unwrap_or(Health::Unknown),
             });
         }
@@ -140,4 +124,73 @@ pub fn targets(model: &Model, initial: &BTreeMap<u64, Health>) -> Vec<Target> {
 /// Addresses whose next hops are followed.
 pub fn destinations(model: &Model) -> BTreeSet<IpAddr> {
     model.pools.values().flat_map(|pool| pool.backends.iter().map(|backend| backend.address)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::health::machine::Machine;
+    use std::path::Path;
+    use std::time::Instant;
+
+    const FILE: &str = r#"
+        [node]
+        interfaces = ["eth0"]
+        [checks.tcp]
+        kind = "tcp"
+        [pools.web]
+        mode = "nat"
+        check = "tcp"
+        backends = [
+            { name = "a", address = "10.0.0.1:80" },
+            { name = "b", address = "10.0.0.2:80" },
+            { name = "idle", address = "10.0.0.3:80", state = "drain" },
+        ]
+    "#;
+
+    fn model() -> Model {
+        config::parse(FILE, Path::new("test.toml")).unwrap().model
+    }
+
+    fn checked(healths: &[(&str, Health)]) -> BTreeMap<BackendId, TargetStatus> {
+        let status = |health| TargetStatus {
+            address: "10.0.0.1:80".parse().unwrap(),
+            status: Machine::new(1, 1, health, Instant::now()).status().clone(),
+        };
+        let id = |name: &str| BackendId { pool: "web".to_owned(), backend: name.to_owned() };
+        healths.iter().map(|(name, health)| (id(name), status(*health))).collect()
+    }
+
+    fn names(model: &Model, healths: &[(&str, Health)], in_use: &[&str]) -> Vec<String> {
+        let backends = &model.pools["web"].backends;
+        let used = backends.iter().filter(|backend| in_use.contains(&backend.name.as_str()));
+        let used = used.map(|backend| identity("web", backend).identity).collect();
+        healthy(model, &checked(healths), &used).into_iter().map(|backend| backend.name).collect()
+    }
+
+    #[test]
+    fn at_a_start_the_first_good_result_takes_nothing_from_those_not_yet_checked() {
+        let (model, unknown, up) = (model(), Health::Unknown, Health::Up);
+        assert_eq!(names(&model, &[("a", unknown), ("b", unknown)], &[]), ["a", "b"]);
+        assert_eq!(names(&model, &[("a", up), ("b", unknown)], &["a", "b"]), ["a", "b"]);
+        assert_eq!(names(&model, &[("a", up), ("b", Health::Down)], &["a", "b"]), ["a"]);
+    }
+
+    #[test]
+    fn a_new_backend_of_a_pool_that_serves_waits_for_its_first_result() {
+        assert_eq!(names(&model(), &[("a", Health::Up), ("b", Health::Unknown)], &["a"]), ["a"]);
+    }
+
+    #[test]
+    fn a_drained_backend_has_no_former_health() {
+        let model = model();
+        let backends = &model.pools["web"].backends;
+        let former =
+            backends.iter().map(|backend| (identity("web", backend).identity, Health::Down)).collect();
+        let initial: Vec<Health> =
+            targets(&model, &former).into_iter().map(|target| target.initial).collect();
+        // Without a service there is no port but the backends' own.
+        assert_eq!(initial, [Health::Down, Health::Down, Health::Unknown]);
+    }
 }

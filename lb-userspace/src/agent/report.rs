@@ -104,7 +104,7 @@ fn verdicts(state: &State) -> Result<Vec<VerdictCount>, DataplaneError> {
 pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
     let observed = state.dataplane.observe()?;
     let model = &state.loaded.model;
-    let healthy = desired::healthy(model, &state.health(), &state.waiting);
+    let healthy = desired::healthy(model, &state.health(), &desired::in_use(&observed));
     let mut infos = Vec::new();
     for (name, service) in &model.services {
         let Some(pool) = model.pools.get(&service.pool) else { continue };

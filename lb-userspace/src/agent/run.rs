@@ -8,9 +8,9 @@ use crate::config::{self, Parsed};
 use crate::dataplane::kernel::{self, KernelConfig, KernelDataplane, LogLevel};
 use crate::dataplane::{Capacity, Dataplane as _, Observed};
 use crate::health::{Health, HealthEvent, Runner};
-use crate::model::{AdminState, DatapathLog, Model};
+use crate::model::{DatapathLog, Model};
 use crate::netlink::{Netlink, Resolver, ResolverOptions};
-use crate::reconcile::{Reconciler, identity};
+use crate::reconcile::Reconciler;
 use crate::telemetry::events::{EventKind, EventLog};
 use lb_common::abi::BackendFlags;
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,7 +105,7 @@ async fn start(
         tracing::warn!("{error}");
     }
     let observed = dataplane.observe()?;
-    let former_health = former_health(&observed, &model);
+    let former_health = former_health(&observed);
     let resolver = Resolver::spawn(ResolverOptions { follow_default_gateways: true })?;
     resolver.update(desired::destinations(&model))?;
     wait_for_next_hops(&resolver, &model).await;
@@ -119,7 +119,6 @@ async fn start(
         dataplane,
         reconciler: Reconciler::default(),
         runner,
-        waiting: BTreeSet::new(),
         resolver,
         netlink,
         interfaces: Vec::new(),
@@ -186,25 +185,12 @@ fn discard_new(state: State) {
     }
 }
 
-/// What an agent before knew of the backends: who had slots was up; who could have had some and had none was down.
-fn former_health(observed: &Observed, model: &Model) -> BTreeMap<u64, Health> {
-    let serving: BTreeSet<u32> = observed.tables.values().flatten().map(|slot| slot.current()).collect();
-    let mut health = BTreeMap::new();
-    for (pool_name, pool) in &model.pools {
-        for backend in &pool.backends {
-            let identity = identity(pool_name, backend);
-            let known = observed.backends.iter().find(|(_, (owner, _))| *owner == identity);
-            let could_serve = backend.state == AdminState::Active && backend.weight > 0;
-            match known {
-                Some((index, _)) if serving.contains(index) => health.insert(identity.identity, Health::Up),
-                Some((_, (_, entry))) if could_serve && entry.flags & BackendFlags::RESOLVED != 0 => {
-                    health.insert(identity.identity, Health::Down)
-                }
-                _ => None,
-            };
-        }
-    }
-    health
+/// What an agent before knew of the backends: who had slots was up; who was in use without any was down.
+fn former_health(observed: &Observed) -> BTreeMap<u64, Health> {
+    let in_use = desired::in_use(observed);
+    let known = observed.backends.values().filter(|(_, entry)| entry.flags & BackendFlags::VALID != 0);
+    let health = |identity| if in_use.contains(&identity) { Health::Up } else { Health::Down };
+    known.map(|(identity, _)| (identity.identity, health(identity.identity))).collect()
 }
 
 /// Waits a little until every backend's next hop is known or known to be missing.

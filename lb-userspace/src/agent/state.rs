@@ -1,13 +1,13 @@
 //! Everything that the agent knows and holds.
 
-use super::AgentError;
+use super::{AgentError, desired};
 use crate::api::types::InterfaceInfo;
 use crate::dataplane::kernel::KernelDataplane;
 use crate::dataplane::{Dataplane as _, Observed, Op};
 use crate::health::{self, Runner, TargetStatus};
 use crate::model::Model;
 use crate::netlink::{Netlink, NextHopTable, Resolver};
-use crate::reconcile::{BackendName, Desired, Plan, Reconciler};
+use crate::reconcile::{Desired, Plan, Reconciler};
 use crate::telemetry::events::{EventKind, EventLog};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -43,8 +43,6 @@ pub struct State {
     pub reconciler: Reconciler,
     /// Health checks.
     pub runner: Runner,
-    /// Backends that were added to a pool that serves: they take no flows before their first good result.
-    pub waiting: BTreeSet<BackendName>,
     /// Follows next hops.
     pub resolver: Resolver,
     /// Asks and changes links and addresses.
@@ -72,8 +70,8 @@ impl State {
 
     /// What the maps should hold for `model`, against what they hold.
     fn plan(&mut self, model: &Model, observed: &Observed) -> Result<Plan, AgentError> {
-        let healthy = super::desired::healthy(model, &self.health(), &self.waiting);
-        let hops = super::desired::hops(&self.hops());
+        let healthy = desired::healthy(model, &self.health(), &desired::in_use(observed));
+        let hops = desired::hops(&self.hops());
         let mut devices: BTreeSet<u32> = self.interfaces.iter().map(|interface| interface.ifindex).collect();
         devices.extend(hops.values().flatten().map(|hop| hop.ifindex));
         let desired = Desired { model, healthy: &healthy, hops: &hops, devices: &devices };

@@ -14,27 +14,33 @@ use super::bed::Bed;
 use super::kernel::{self, FOREIGN_NAME};
 use super::restart::expect_nothing_left;
 
-/// Mistakes of every kind, each with what it replaces in the site's configuration.
-const MISTAKES: [(&str, &str, &str); 7] = [
-    // A name nobody knows, a key nobody knows, a value out of range: one line each.
-    ("pool = \"dsr-l2-v4\"", "pool = \"dsr-l2-v5\"", "dsr-l2-v5"),
-    ("fall = 3", "fal = 3", "fal"),
-    ("rise = 2", "rise = 0", "rise"),
-    // A VIP, port and protocol twice.
-    ("vips = [\"203.0.113.30\"]", "vips = [\"203.0.113.20\"]", "203.0.113.20"),
-    // A backend of the other family.
-    (
-        "{ name = \"web1\", address = \"10.0.0.11:80\" }",
-        "{ name = \"web1\", address = \"2001:db8:3::11\" }",
-        "IPv6",
-    ),
-    // An address that is none.
-    (
-        "{ name = \"web2\", address = \"10.0.0.12:80\" }",
-        "{ name = \"web2\", address = \"shop.example:80\" }",
-        "shop.example:80",
-    ),
-    ("interval = \"200ms\"", "interval = \"200\"", "interval"),
+/// A mistake: what it replaces in the site's configuration, what it is, the place that is to blame, and a word of the
+/// complaint.
+struct Mistake {
+    instead_of: &'static str,
+    text: &'static str,
+    place: &'static str,
+    complaint: &'static str,
+}
+
+const fn mistake(instead_of: &'static str, text: &'static str, complaint: &'static str) -> Mistake {
+    Mistake { instead_of, text, place: text, complaint }
+}
+
+/// Mistakes of every kind.
+const MISTAKES: [Mistake; 7] = [
+    mistake("pool = \"dsr-l2-v4\"", "pool = \"dsr-l2-v5\"", "`dsr-l2-v5`, which does not exist"),
+    mistake("fall = 3", "fal = 3", "no key `fal`"),
+    mistake("rise = 2", "rise = 0", "out of range"),
+    mistake("interval = \"200ms\"", "interval = \"200\"", "not a duration"),
+    mistake("address = \"10.0.0.12:80\"", "address = \"shop.example:80\"", "not an IP address"),
+    mistake("vips = [\"203.0.113.30\"]", "vips = [\"203.0.113.20\"]", "served by service"),
+    Mistake {
+        instead_of: "address = \"10.0.0.11:80\"",
+        text: "address = \"2001:db8:3::11\"",
+        place: "vips = [\"203.0.113.10\"]",
+        complaint: "has an IPv6 address",
+    },
 ];
 
 /// Line and column, from 1, of the last occurrence of a text.
@@ -47,21 +53,24 @@ fn position(text: &str, part: &str) -> Option<(usize, usize)> {
 #[test]
 fn every_mistake_of_a_configuration_is_reported_at_once_with_its_place_and_what_to_do() -> Result<()> {
     let bed = Bed::shared(2)?;
-    for (from, to, _) in MISTAKES {
-        bed.replace(from, to)?;
+    for mistake in &MISTAKES {
+        bed.replace(mistake.instead_of, mistake.text)?;
     }
     for subcommand in ["check", "run"] {
         let said = bed.refusal(subcommand)?;
         let reports: Vec<&str> = said.split("\n\n").collect();
-        ensure!(reports.len() >= MISTAKES.len(), "{} reports: {said}", reports.len());
+        ensure!(reports.len() == MISTAKES.len(), "{} reports: {said}", reports.len());
         for report in &reports {
             ensure!(report.starts_with("error: ") && report.contains("= help: "), "{report}");
         }
-        for (_, to, word) in MISTAKES {
-            let (line, _) = position(&bed.text()?, to).unwrap_or_default();
+        for Mistake { place, complaint, .. } in &MISTAKES {
+            let (line, _) = position(&bed.text()?, place).unwrap_or_default();
             let place = format!("{}:{line}:", bed.config.display());
             let report = reports.iter().find(|report| report.contains(&place));
-            ensure!(report.is_some_and(|report| report.contains(word)), "{word} at {place}: {said}");
+            ensure!(
+                report.is_some_and(|report| report.contains(complaint)),
+                "{complaint} at {place}: {said}"
+            );
         }
     }
     expect_nothing_left(&bed)

@@ -142,6 +142,7 @@ fn a_file_edited_by_hand_takes_effect_with_reload_and_not_before() -> Result<()>
     wait_until("SIGHUP reloads", SOON, || {
         Ok((bed.status()?.config.generation == before.generation + 3).then_some(()))
     })?;
+    bed.wait_up()?;
     bed.expect_servers_of(vip, &["web1", "web2", "web3"])
 }
 

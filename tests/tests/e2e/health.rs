@@ -16,8 +16,8 @@ const DETECTION: Duration = Duration::from_millis(800);
 /// For the scheduling of agent, servers and clients on two processors, and the clients' pause.
 const MEASURING: Duration = Duration::from_millis(400);
 
-/// Time that a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time that a client waits for an answer: short, so that it asks several times before the share moves.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Answers of each VIP that show where traffic goes.
 const ANSWERS: usize = 200;

@@ -196,7 +196,7 @@ impl KernelDataplane {
         let lock = pins.lock()?;
         let former = pinned_settings(&pins)?;
         let is_new = former.is_none() && pins.linked_interfaces()?.is_empty();
-        let opened = Self::open_over(pins, config, mounted, former);
+        let opened = Self::open_over(pins, lock, config, mounted, former);
         if opened.is_err() && is_new {
             // Maps that nobody uses would only be in the way of the next attempt. The error at hand is the one to show.
             let _ = remove(&config.bpffs);
@@ -206,6 +206,7 @@ impl KernelDataplane {
 
     fn open_over(
         pins: Pins,
+        lock: std::fs::File,
         config: &KernelConfig,
         mounted: Option<PathBuf>,
         former: Option<Settings>,
