@@ -74,6 +74,6 @@ impl Control for Agent {
     }
 
     async fn reload(&self) -> Result<EditResult, ApiError> {
-        self.reload_file(false).await
+        self.reload_file().await
     }
 }

@@ -53,7 +53,7 @@ impl Agent {
     }
 
     /// Reads the file again and applies it.
-    pub(super) async fn reload_file(&self, force: bool) -> Result<EditResult, ApiError> {
+    pub(super) async fn reload_file(&self) -> Result<EditResult, ApiError> {
         let mut state = self.state.lock().await;
         let (parsed, text) = config::load(&state.path).map_err(|error| {
             state.event(EventKind::ConfigRefused, "config", &error.to_string());
@@ -62,7 +62,7 @@ impl Agent {
         if text == state.loaded.text {
             return Ok(unchanged(&state));
         }
-        if parsed.model.serves_nothing() && !state.loaded.model.serves_nothing() && !force {
+        if parsed.model.serves_nothing() && !state.loaded.model.serves_nothing() {
             let error = AgentError::ServesNothing { path: state.path.clone() };
             return Err(refused(&state, &error));
         }

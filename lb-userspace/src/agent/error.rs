@@ -17,7 +17,7 @@ pub enum AgentError {
     Config(#[from] LoadError),
     /// The configuration serves nothing.
     #[error(
-        "{path} has no services: applying it would stop all forwarding; add a service, or say `--force` if that is meant"
+        "{path} has no services: applying it would stop all forwarding; add a service, or if that is meant start lbd with `--force`"
     )]
     ServesNothing {
         /// The file.

@@ -236,7 +236,7 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
 }
 
 async fn reload(agent: &Agent) {
-    match agent.reload_file(false).await {
+    match agent.reload_file().await {
         Ok(result) => tracing::info!("SIGHUP: generation {} is in force", result.generation),
         Err(error) => tracing::error!("SIGHUP: {error}"),
     }
