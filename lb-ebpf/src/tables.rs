@@ -138,27 +138,17 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn count_service(&self, index: u32, traffic: Traffic) {
-        let Some(counters) = maps::LB_SVC_COUNT.get_ptr_mut(index) else { return };
-        // SAFETY: this CPU's own value of a per-CPU array; XDP programs are not preempted by one another on a CPU.
-        unsafe {
-            (*counters).packets += 1;
-            (*counters).bytes += u64::from(traffic.bytes);
-            if traffic.opens {
-                (*counters).new_connections += 1;
-            }
+        if let Some(counters) = maps::LB_SVC_COUNT.get_ptr_mut(index) {
+            // SAFETY: this CPU's own value of a per-CPU array; XDP programs are not preempted by one another on a CPU.
+            unsafe { (*counters).count(traffic.bytes, traffic.opens) };
         }
     }
 
     #[inline(always)]
     fn count_backend(&self, index: u32, traffic: Traffic) {
-        let Some(counters) = maps::LB_BK_COUNT.get_ptr_mut(index) else { return };
-        // SAFETY: as for services.
-        unsafe {
-            (*counters).packets += 1;
-            (*counters).bytes += u64::from(traffic.bytes);
-            if traffic.opens {
-                (*counters).new_connections += 1;
-            }
+        if let Some(counters) = maps::LB_BK_COUNT.get_ptr_mut(index) {
+            // SAFETY: as for services.
+            unsafe { (*counters).count(traffic.bytes, traffic.opens) };
         }
     }
 
@@ -166,11 +156,11 @@ impl Tables for KernelTables {
     fn count_reply(&self, service_index: u32, backend_index: u32, bytes: u32) {
         if let Some(counters) = maps::LB_SVC_COUNT.get_ptr_mut(service_index) {
             // SAFETY: as for services.
-            unsafe { (*counters).reply_bytes += u64::from(bytes) };
+            unsafe { (*counters).count_reply(bytes) };
         }
         if let Some(counters) = maps::LB_BK_COUNT.get_ptr_mut(backend_index) {
             // SAFETY: as for services.
-            unsafe { (*counters).reply_bytes += u64::from(bytes) };
+            unsafe { (*counters).count_reply(bytes) };
         }
     }
 

@@ -10,3 +10,4 @@ pub mod http;
 pub mod lab;
 pub mod programs;
 pub mod site;
+pub mod xdp;

@@ -14,7 +14,7 @@ mod settings;
 mod slot;
 
 pub use backend::{Backend, BackendFlags, BackendIdentity};
-pub use counters::{BackendCounters, ServiceCounters};
+pub use counters::{BackendCounters, ServiceCounters, TrafficCounters};
 pub use reason::{DropReason, ForwardReason, PassReason, VERDICT_NUMBERS, verdict_name};
 pub use reverse::{ReverseEntry, ReverseKey, ReverseValue};
 pub use service::{ForwardMode, ServiceEntry, ServiceKey, ServiceValue};

@@ -79,24 +79,16 @@ impl Tables for MemTables {
     }
 
     fn count_service(&self, index: u32, traffic: Traffic) {
-        let mut counters = self.service_counters.borrow_mut();
-        let entry = counters.entry(index).or_default();
-        entry.packets += 1;
-        entry.bytes += u64::from(traffic.bytes);
-        entry.new_connections += u64::from(traffic.opens);
+        self.service_counters.borrow_mut().entry(index).or_default().count(traffic.bytes, traffic.opens);
     }
 
     fn count_backend(&self, index: u32, traffic: Traffic) {
-        let mut counters = self.backend_counters.borrow_mut();
-        let entry = counters.entry(index).or_default();
-        entry.packets += 1;
-        entry.bytes += u64::from(traffic.bytes);
-        entry.new_connections += u64::from(traffic.opens);
+        self.backend_counters.borrow_mut().entry(index).or_default().count(traffic.bytes, traffic.opens);
     }
 
     fn count_reply(&self, service_index: u32, backend_index: u32, bytes: u32) {
-        self.service_counters.borrow_mut().entry(service_index).or_default().reply_bytes += u64::from(bytes);
-        self.backend_counters.borrow_mut().entry(backend_index).or_default().reply_bytes += u64::from(bytes);
+        self.service_counters.borrow_mut().entry(service_index).or_default().count_reply(bytes);
+        self.backend_counters.borrow_mut().entry(backend_index).or_default().count_reply(bytes);
     }
 
     fn count_verdict(&self, number: u8) {

@@ -111,10 +111,7 @@ pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
         let mut sum = ServiceCounters::default();
         for frontend in service.frontends() {
             if let Some(value) = observed.services.get(&service_key(&frontend)) {
-                let counters = state.dataplane.service_counters(value.index)?;
-                sum.packets += counters.packets;
-                sum.bytes += counters.bytes;
-                sum.new_connections += counters.new_connections;
+                sum = sum.plus(state.dataplane.service_counters(value.index)?);
             }
         }
         infos.push(ServiceInfo {

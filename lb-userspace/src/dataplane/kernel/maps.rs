@@ -9,7 +9,7 @@ use aya::maps::{Array, DevMapHash, Map, MapData, MapError, PerCpuArray, PerCpuVa
 use bytemuck::Zeroable;
 use lb_common::abi::{
     Backend, BackendCounters, BackendFlags, BackendIdentity, ReverseEntry, ServiceCounters, ServiceEntry,
-    Settings, Slot, VERDICT_NUMBERS, names, place,
+    Settings, Slot, TrafficCounters, VERDICT_NUMBERS, names, place,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -196,25 +196,11 @@ impl Dataplane for KernelDataplane {
     }
 
     fn service_counters(&self, index: u32) -> Result<ServiceCounters, DataplaneError> {
-        let map = names::SERVICE_COUNTERS;
-        let values = self.maps.service_counters.get(&index, 0).map_err(refused("read", map))?;
-        Ok(values.iter().fold(ServiceCounters::default(), |sum, Raw(value)| ServiceCounters {
-            packets: sum.packets + value.packets,
-            bytes: sum.bytes + value.bytes,
-            new_connections: sum.new_connections + value.new_connections,
-            reply_bytes: sum.reply_bytes + value.reply_bytes,
-        }))
+        sum(&self.maps.service_counters, index, names::SERVICE_COUNTERS)
     }
 
     fn backend_counters(&self, index: u32) -> Result<BackendCounters, DataplaneError> {
-        let map = names::BACKEND_COUNTERS;
-        let values = self.maps.backend_counters.get(&index, 0).map_err(refused("read", map))?;
-        Ok(values.iter().fold(BackendCounters::default(), |sum, Raw(value)| BackendCounters {
-            packets: sum.packets + value.packets,
-            bytes: sum.bytes + value.bytes,
-            new_connections: sum.new_connections + value.new_connections,
-            reply_bytes: sum.reply_bytes + value.reply_bytes,
-        }))
+        sum(&self.maps.backend_counters, index, names::BACKEND_COUNTERS)
     }
 
     fn verdicts(&self) -> Result<BTreeMap<u8, u64>, DataplaneError> {
@@ -228,6 +214,16 @@ impl Dataplane for KernelDataplane {
         }
         Ok(verdicts)
     }
+}
+
+/// Counters of an index, summed over CPUs.
+fn sum(
+    map: &PerCpuArray<MapData, Raw<TrafficCounters>>,
+    index: u32,
+    name: &'static str,
+) -> Result<TrafficCounters, DataplaneError> {
+    let values = map.get(&index, 0).map_err(refused("read", name))?;
+    Ok(values.iter().fold(TrafficCounters::default(), |sum, Raw(value)| sum.plus(*value)))
 }
 
 fn map_error(error: aya::maps::xdp::XdpMapError) -> MapError {
