@@ -9,6 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Pairs of a nat frontend and a backend that there is room for, for each of [`Limits::backends`].
+pub use lb_common::abi::REVERSE_PER_BACKEND;
+
 /// The whole desired state of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {

@@ -16,7 +16,7 @@ mod slot;
 pub use backend::{Backend, BackendFlags, BackendIdentity};
 pub use counters::{BackendCounters, ServiceCounters, TrafficCounters};
 pub use reason::{DropReason, ForwardReason, PassReason, VERDICT_NUMBERS, verdict_name};
-pub use reverse::{ReverseEntry, ReverseKey, ReverseValue};
+pub use reverse::{REVERSE_PER_BACKEND, ReverseEntry, ReverseKey, ReverseValue};
 pub use service::{ForwardMode, ServiceEntry, ServiceKey, ServiceValue};
 pub use settings::Settings;
 pub use slot::{Phase, Slot};

@@ -3,6 +3,10 @@
 use super::Address;
 use bytemuck::{Pod, Zeroable};
 
+/// Entries of the return path for each backend that there may be: in how many frontends with ports of their own one can
+/// be, on average.
+pub const REVERSE_PER_BACKEND: u32 = 2;
+
 /// Where a reply comes from.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]

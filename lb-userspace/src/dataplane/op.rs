@@ -1,7 +1,8 @@
 //! What is in the maps, and the operations that change it.
 
 use lb_common::abi::{
-    Backend, BackendIdentity, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Settings, Slot,
+    Backend, BackendIdentity, REVERSE_PER_BACKEND, ReverseKey, ReverseValue, ServiceKey, ServiceValue,
+    Settings, Slot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +16,6 @@ pub struct Capacity {
     /// Slots.
     pub slots: u32,
 }
-
-/// Entries of the return path for each backend: in how many frontends with ports of their own one can be, on average.
-const REVERSE_PER_BACKEND: u32 = 2;
 
 impl Capacity {
     /// Entries of the return path.

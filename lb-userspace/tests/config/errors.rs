@@ -622,9 +622,9 @@ fn more_reverse_entries_than_can_be() {
     refuses_text(
         &text.replace("[services.web]", "[services.«web]"),
         &[(
-            "service `web` brings the nat pools to 1200000 pairs of a frontend and a backend; at most 1048576 \
-             are possible",
-            "list fewer ports, or use mode = \"dsr-l2\" or \"dsr-ipip\" for the pool",
+            "service `web` brings the nat pools to 1200000 pairs of a frontend and a backend; there is \
+             room for 32768, 2 for each of node.limits.backends",
+            "raise node.limits.backends, list fewer ports, or use mode = \"dsr-l2\" or \"dsr-ipip\" for the pool",
         )],
     );
 }

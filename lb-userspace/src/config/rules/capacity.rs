@@ -9,7 +9,7 @@ use crate::config::bounds::{
 use crate::config::draft::{Draft, LimitsDraft};
 use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::Span;
-use crate::model::ForwardMode;
+use crate::model::{ForwardMode, REVERSE_PER_BACKEND};
 
 pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     let defaults = LimitsDraft::defaults();
@@ -17,7 +17,7 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     check_frontends(draft, &limits.services, problems);
     check_backends(draft, &limits.backends, problems);
     check_slots(draft, &limits.slots, problems);
-    check_reverse_entries(draft, problems);
+    check_reverse_entries(draft, limits.backends.0, problems);
 }
 
 /// Whether the rules may look at each frontend and at each of its backends one by one.
@@ -25,7 +25,7 @@ pub(super) fn is_expandable(draft: &Draft) -> bool {
     let frontends = services(draft)
         .iter()
         .fold(0_usize, |sum, (_, service)| sum.saturating_add(service.frontend_count()));
-    frontends <= MAX_FRONTENDS && reverse_entries(draft).1.is_none()
+    frontends <= MAX_FRONTENDS && reverse_entries(draft, MAX_REVERSE_ENTRIES).1.is_none()
 }
 
 fn check_frontends(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Problems) {
@@ -62,26 +62,29 @@ fn check_slots(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Proble
     }
 }
 
-fn check_reverse_entries(draft: &Draft, problems: &mut Problems) {
-    let (total, Some((name, span))) = reverse_entries(draft) else { return };
+fn check_reverse_entries(draft: &Draft, backends: u32, problems: &mut Problems) {
+    let room = usize::try_from(backends.saturating_mul(REVERSE_PER_BACKEND)).unwrap_or(usize::MAX);
+    let limit = room.min(MAX_REVERSE_ENTRIES);
+    let (total, Some((name, span))) = reverse_entries(draft, limit) else { return };
     let message = format!(
-        "service {} brings the nat pools to {total} pairs of a frontend and a backend; at most \
-         {MAX_REVERSE_ENTRIES} are possible",
+        "service {} brings the nat pools to {total} pairs of a frontend and a backend; there is room \
+         for {limit}, {REVERSE_PER_BACKEND} for each of node.limits.backends",
         quoted(name)
     );
-    let hint = "list fewer ports, or use mode = \"dsr-l2\" or \"dsr-ipip\" for the pool";
+    let hint =
+        "raise node.limits.backends, list fewer ports, or use mode = \"dsr-l2\" or \"dsr-ipip\" for the pool";
     problems.push(Problem::relation(span.clone(), message, hint));
 }
 
 /// The entries of the reverse lookup, and the service that brings them over their bound.
-fn reverse_entries(draft: &Draft) -> (usize, Option<(&str, &Span)>) {
+fn reverse_entries(draft: &Draft, limit: usize) -> (usize, Option<(&str, &Span)>) {
     let (mut total, mut culprit) = (0_usize, None);
     for (name, service, _, pool) in served(draft) {
         if pool.mode.as_ref().is_none_or(|mode| mode.value != ForwardMode::Nat) {
             continue;
         }
         total = total.saturating_add(service.frontend_count().saturating_mul(pool.backends.len()));
-        if total > MAX_REVERSE_ENTRIES && culprit.is_none() {
+        if total > limit && culprit.is_none() {
             culprit = Some((name, &service.name_span));
         }
     }
