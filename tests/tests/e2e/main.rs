@@ -4,6 +4,7 @@
 //! `kernel` help; the other modules are tests. Numbers in comments are those of the failure scenarios.
 //! Always holds: each test has a lab of its own; what is waited for is a condition, never a span of time.
 
+mod attach;
 mod bad_input;
 mod bed;
 mod edits;

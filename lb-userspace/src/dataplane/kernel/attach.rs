@@ -122,12 +122,20 @@ fn attach_error(interface: &str, mode: XdpMode, error: ProgramError) -> KernelEr
     match code {
         Some(libc::EBUSY | libc::EEXIST) => KernelError::Foreign { interface },
         Some(libc::EPERM | libc::EACCES | libc::ENODEV) => {
-            KernelError::Attach { interface, source: Box::new(error) }
+            KernelError::Attach { interface, source: cause(error) }
         }
         // Drivers say in many ways that they cannot: EOPNOTSUPP without native XDP, EINVAL, ERANGE or ENOSPC for the MTU
         // or the number of queues.
-        _ if mode == XdpMode::Driver => KernelError::NoNativeMode { interface, source: Box::new(error) },
-        _ => KernelError::Attach { interface, source: Box::new(error) },
+        _ if mode == XdpMode::Driver => KernelError::NoNativeMode { interface, source: cause(error) },
+        _ => KernelError::Attach { interface, source: cause(error) },
+    }
+}
+
+/// What the kernel said, where aya's own text says only which call failed.
+fn cause(error: ProgramError) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.into(),
+        other => other.into(),
     }
 }
 

@@ -249,14 +249,16 @@ const OLDEST_KERNEL: (u32, u32) = (5, 9);
 fn check_kernel() -> Result<(), KernelError> {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
-    let mut numbers =
-        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < OLDEST_KERNEL {
-        Err(KernelError::KernelTooOld { found: release.into_owned() })
-    } else {
-        Ok(())
+    if version(&release) < OLDEST_KERNEL {
+        return Err(KernelError::KernelTooOld { found: release.into_owned() });
     }
+    Ok(())
+}
+
+/// Major and minor version of a release such as `6.1.0-32-cloud-amd64`.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
@@ -355,4 +357,19 @@ pub fn remove(bpffs: &Path) -> Result<Vec<String>, KernelError> {
     }
     pins.remove_directory();
     Ok(interfaces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OLDEST_KERNEL, version};
+
+    #[test]
+    fn a_kernel_without_xdp_links_is_told_by_its_release() {
+        for old in ["5.8.18", "4.19.0-27-amd64", "5.8-rc1", "nonsense", ""] {
+            assert!(version(old) < OLDEST_KERNEL, "{old}");
+        }
+        for new in ["5.9.0", "5.10.0-35-amd64", "6.1.0-32-cloud-amd64", "6.18.44-fc-v669", "10.0"] {
+            assert!(version(new) >= OLDEST_KERNEL, "{new}");
+        }
+    }
 }
