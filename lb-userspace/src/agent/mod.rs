@@ -11,6 +11,7 @@ mod desired;
 mod edits;
 mod error;
 mod privileges;
+mod rates;
 mod report;
 mod run;
 mod state;

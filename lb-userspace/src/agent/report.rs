@@ -1,5 +1,6 @@
 //! What the agent tells about itself.
 
+use super::rates::Counters;
 use super::state::State;
 use super::{desired, vips};
 use crate::api::types::{
@@ -100,20 +101,35 @@ fn verdicts(state: &State) -> Result<Vec<VerdictCount>, DataplaneError> {
         .collect())
 }
 
-/// Every service with its counters.
-pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
-    let observed = state.dataplane.observe()?;
-    let model = &state.loaded.model;
-    let healthy = desired::healthy(model, &state.health(), &desired::in_use(&observed));
-    let mut infos = Vec::new();
-    for (name, service) in &model.services {
-        let Some(pool) = model.pools.get(&service.pool) else { continue };
+/// Counters of every service, over its frontends.
+pub fn service_counters(state: &State) -> Result<Counters, DataplaneError> {
+    sum_frontends(state, &state.dataplane.observe()?)
+}
+
+fn sum_frontends(state: &State, observed: &Observed) -> Result<Counters, DataplaneError> {
+    let mut counters = Counters::new();
+    for (name, service) in &state.loaded.model.services {
         let mut sum = ServiceCounters::default();
         for frontend in service.frontends() {
             if let Some(value) = observed.services.get(&service_key(&frontend)) {
                 sum = sum.plus(state.dataplane.service_counters(value.index)?);
             }
         }
+        counters.insert(name.clone(), sum);
+    }
+    Ok(counters)
+}
+
+/// Every service with its counters.
+pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
+    let observed = state.dataplane.observe()?;
+    let model = &state.loaded.model;
+    let healthy = desired::healthy(model, &state.health(), &desired::in_use(&observed));
+    let counters = sum_frontends(state, &observed)?;
+    let mut infos = Vec::new();
+    for (name, service) in &model.services {
+        let Some(pool) = model.pools.get(&service.pool) else { continue };
+        let sum = counters.get(name).copied().unwrap_or_default();
         infos.push(ServiceInfo {
             name: name.clone(),
             protocol: match service.protocol {
@@ -132,7 +148,7 @@ pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
             packets: sum.packets,
             bytes: sum.bytes,
             new_connections: sum.new_connections,
-            rates: None,
+            rates: state.rates.of(name),
         });
     }
     Ok(infos)

@@ -1,7 +1,8 @@
 //! Starting, running, ending and removing.
 
+use super::rates::RateMeter;
 use super::state::{Loaded, State};
-use super::{Agent, AgentError, attach, desired, privileges, vips};
+use super::{Agent, AgentError, attach, desired, privileges, report, vips};
 use crate::api::lock::AgentLock;
 use crate::api::server::{Server, ServerLimits};
 use crate::config::{self, Parsed};
@@ -118,6 +119,7 @@ async fn start(
         loaded: Loaded { text, model, warnings, generation: 1, at: SystemTime::now() },
         dataplane,
         reconciler: Reconciler::default(),
+        rates: RateMeter::default(),
         runner,
         resolver,
         netlink,
@@ -247,6 +249,10 @@ async fn resync(agent: &Agent) {
     let mut state = agent.state.lock().await;
     let mut problems = attach::mend(&mut state).await;
     state.reconcile("timer");
+    match report::service_counters(&state) {
+        Ok(counters) => state.rates.look(Instant::now(), counters),
+        Err(error) => tracing::warn!("no rates: {error}"),
+    }
     let (netlink, model) = (state.netlink.clone(), state.loaded.model.clone());
     drop(state);
     problems.extend(vips::assign(&netlink, &model).await);

@@ -1,5 +1,6 @@
 //! Everything that the agent knows and holds.
 
+use super::rates::RateMeter;
 use super::{AgentError, desired};
 use crate::api::types::InterfaceInfo;
 use crate::dataplane::kernel::KernelDataplane;
@@ -41,6 +42,8 @@ pub struct State {
     pub dataplane: KernelDataplane,
     /// Makes plans.
     pub reconciler: Reconciler,
+    /// How fast the services' counters grow.
+    pub rates: RateMeter,
     /// Health checks.
     pub runner: Runner,
     /// Follows next hops.

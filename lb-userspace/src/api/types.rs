@@ -160,11 +160,11 @@ pub struct ServiceInfo {
     pub bytes: u64,
     /// New connections.
     pub new_connections: u64,
-    /// How fast those counters grow, where the agent measures it.
+    /// How fast those counters grow; none until the agent has looked at them twice.
     pub rates: Option<Rates>,
 }
 
-/// Averages over the last few seconds.
+/// Averages between the agent's last two looks at the counters, ten seconds apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rates {
     /// Packets a second.
