@@ -6,6 +6,8 @@
 #![no_std]
 #![no_main]
 
+mod object;
+
 use aya_ebpf::{
     Global,
     bindings::xdp_action,
@@ -113,14 +115,3 @@ fn write_ipv6(ctx: &XdpContext, client: u32) -> bool {
     }
     true
 }
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// Licence as the kernel wants it.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -7,6 +7,7 @@
 
 mod log;
 mod maps;
+mod object;
 mod packet;
 mod tables;
 
@@ -28,15 +29,3 @@ pub fn lb_xdp(ctx: XdpContext) -> u32 {
         Verdict::Redirect(_, ifindex) => maps::redirect(ifindex),
     }
 }
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // Nothing in the datapath panics; the verifier would refuse a program that could get here.
-    loop {}
-}
-
-/// Licence as the kernel wants it: helpers such as the FIB lookup are for GPL-compatible programs.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -17,7 +17,7 @@ impl Agent {
         edit: impl FnOnce(&str) -> Result<String, EditError> + Send,
     ) -> Result<EditResult, ApiError> {
         let mut state = self.state.lock().await;
-        let (_, on_disk) = config::load(&state.path).map_err(|error| load_error(&error))?;
+        let (former, on_disk) = config::load(&state.path).map_err(|error| load_error(&error))?;
         if on_disk != state.loaded.text {
             let message =
                 format!("{} was changed by somebody else since it was loaded", state.path.display());
@@ -29,7 +29,6 @@ impl Agent {
             return Ok(unchanged(&state));
         }
         let parsed = config::parse(&text, &state.path).map_err(|errors| config_errors(&errors))?;
-        let former = config::parse(&on_disk, &state.path).map_err(|errors| config_errors(&errors))?;
         let generation = state.loaded.generation;
         let warnings =
             apply::apply(&mut state, parsed, text.clone()).await.map_err(|error| refused(&state, &error))?;
