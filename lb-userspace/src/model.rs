@@ -56,11 +56,13 @@ pub struct Limits {
     /// Slots of all pools, counting twice those of the largest pool (old and new table live side by side);
     /// 1,024 to 67,108,864. The default is 4,194,304 (32 MiB).
     pub slots: u32,
+    /// Flows that are remembered while slots change hands; 1,024 to 16,777,216. The default is 524,288 (about 64 MiB).
+    pub flows: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { services: 4_096, backends: 16_384, slots: 4_194_304 }
+        Self { services: 4_096, backends: 16_384, slots: 4_194_304, flows: 524_288 }
     }
 }
 
@@ -157,8 +159,46 @@ pub struct Pool {
     /// Entries of the slot table: a prime from 251 to 1,048,573. The default is 16,381: room for 160 backends at
     /// 100 slots each, and small enough (128 KiB) to stay in a core's second-level cache.
     pub slots: u32,
+    /// What decides which slot a flow falls on. The default is `flow`.
+    pub affinity: Affinity,
+    /// A connection that is idle for less than this stays with its backend whatever changes; 1 s to 24 h. The default
+    /// is 350 s.
+    pub flow_timeout: Duration,
+    /// Time in which a backend that comes back grows from a small share to its whole share; 0 (the default: at once)
+    /// to 1 h.
+    pub slow_start: Duration,
+    /// A backend that has been down for this long counts as dead: its connections are given up, so that their next
+    /// packet goes to another backend, which resets them; 0 to 24 h. The default is 30 s.
+    pub dead_after: Duration,
     /// Backends in the order of the file; names and addresses are unique within the pool.
     pub backends: Vec<Backend>,
+}
+
+impl Pool {
+    /// A pool without backends and check, with the defaults of everything else.
+    pub const fn new(mode: ForwardMode, slots: u32) -> Self {
+        Self {
+            mode,
+            check: None,
+            slots,
+            affinity: Affinity::Flow,
+            flow_timeout: Duration::from_secs(350),
+            slow_start: Duration::ZERO,
+            dead_after: Duration::from_secs(30),
+            backends: Vec::new(),
+        }
+    }
+}
+
+/// What decides which slot a flow falls on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Affinity {
+    /// The 5-tuple: every connection for itself.
+    Flow,
+    /// The client's address: all connections of a client, to whichever VIP of the pool, find the same backend.
+    Source,
+    /// The client's address and the VIP.
+    SourceVip,
 }
 
 /// How packets reach the backends (DESIGN, Forward modes).
@@ -192,8 +232,10 @@ pub struct Backend {
 pub enum AdminState {
     /// Takes flows while it is healthy.
     Active,
-    /// Takes no new flows.
+    /// Takes no new flows; keeps those that it has.
     Drain,
+    /// Takes no traffic: its connections are given up, and it is not checked.
+    Maintenance,
 }
 
 /// A virtual service: where clients connect, and the pool that serves them.

@@ -17,6 +17,7 @@ fn admin_state(state: AdminState) -> model::AdminState {
     match state {
         AdminState::Active => model::AdminState::Active,
         AdminState::Drain => model::AdminState::Drain,
+        AdminState::Maintenance => model::AdminState::Maintenance,
     }
 }
 

@@ -4,8 +4,8 @@ use super::rates::Counters;
 use super::state::State;
 use super::{desired, vips};
 use crate::api::types::{
-    AdminState, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, ForwardMode, HealthInfo,
-    HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, Status, VerdictCount, VerdictKind,
+    AdminState, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo, ForwardMode,
+    HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, Status, VerdictCount, VerdictKind,
 };
 use crate::dataplane::{Dataplane as _, DataplaneError, Observed};
 use crate::health::{BackendId, Health, TargetStatus};
@@ -51,6 +51,7 @@ pub async fn status(state: &State) -> Result<Status, DataplaneError> {
         backends: counts(state),
         verdicts: verdicts(state)?,
         vips: vips::report(state).await,
+        flows: FlowTableInfo::default(),
     })
 }
 
@@ -76,6 +77,7 @@ fn counts(state: &State) -> BackendCounts {
             counts.total += 1;
             let count = match (backend.state, desired::health_of(model, pool_name, backend, &checked)) {
                 (model::AdminState::Drain, _) => &mut counts.draining,
+                (model::AdminState::Maintenance, _) => &mut counts.maintenance,
                 (_, Health::Up) => &mut counts.up,
                 (_, Health::Down) => &mut counts.down,
                 (_, Health::Unknown) => &mut counts.unknown,
@@ -216,6 +218,7 @@ fn backend_info(
         admin_state: match backend.state {
             model::AdminState::Active => AdminState::Active,
             model::AdminState::Drain => AdminState::Drain,
+            model::AdminState::Maintenance => AdminState::Maintenance,
         },
         health: health_info(state, sources, pool_name, backend),
         slot_share_percent: f64::from(slots) * 100.0 / f64::from(pool.slots.max(1)),
@@ -223,6 +226,9 @@ fn backend_info(
         packets: counters.packets,
         bytes: counters.bytes,
         new_connections: counters.new_connections,
+        remembered_flows: 0,
+        settles_in_seconds: None,
+        drained: false,
     })
 }
 

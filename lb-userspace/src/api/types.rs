@@ -36,6 +36,35 @@ pub struct Status {
     pub verdicts: Vec<VerdictCount>,
     /// Virtual addresses and where they are.
     pub vips: Vec<VipInfo>,
+    /// What is remembered of flows while slots change hands.
+    #[serde(default)]
+    pub flows: FlowTableInfo,
+}
+
+/// The flow table, and the slots that it is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTableInfo {
+    /// Entries there are.
+    pub capacity: u64,
+    /// Entries in use at the last look.
+    pub entries: u64,
+    /// Flows that were recorded.
+    pub recorded: u64,
+    /// Packets whose flow was found.
+    pub hits: u64,
+    /// Entries that the kernel threw out to make room.
+    pub evicted: u64,
+    /// SYNs that were not recorded for want of room or because of a flood; harmless, they delay a drain.
+    pub refused_opening: u64,
+    /// Packets of established connections whose flow was not recorded at that moment; while there are such, slots go on
+    /// learning.
+    pub refused_established: u64,
+    /// UDP packets whose flow was not recorded.
+    pub refused_udp: u64,
+    /// Slots that changed hands lately: old flows are still being recorded.
+    pub slots_learning: u64,
+    /// Slots whose old flows are all recorded and not all over.
+    pub slots_tracked: u64,
 }
 
 /// The configuration in force.
@@ -99,6 +128,9 @@ pub struct BackendCounts {
     pub down: u32,
     /// Drained by the operator.
     pub draining: u32,
+    /// In maintenance.
+    #[serde(default)]
+    pub maintenance: u32,
     /// Not yet checked.
     pub unknown: u32,
 }
@@ -228,6 +260,16 @@ pub struct BackendInfo {
     pub bytes: u64,
     /// New connections given to it.
     pub new_connections: u64,
+    /// Its flows in the flow table: those that slots which it has no more would send elsewhere.
+    #[serde(default)]
+    pub remembered_flows: u64,
+    /// Time until all its flows of before the last change are known, if they are not yet: until then more may show up
+    /// than [`Self::remembered_flows`].
+    #[serde(default)]
+    pub settles_in_seconds: Option<u64>,
+    /// Whether nothing leads to it any more: no slot and no flow.
+    #[serde(default)]
+    pub drained: bool,
 }
 
 /// What the operator wants of a backend.
@@ -237,8 +279,10 @@ pub enum AdminState {
     /// Takes flows while it is healthy.
     #[default]
     Active,
-    /// Takes no new flows.
+    /// Takes no new flows; keeps those that it has.
     Drain,
+    /// Takes no traffic.
+    Maintenance,
 }
 
 /// What a backend's check says.

@@ -47,6 +47,8 @@ pub const LIMIT_BACKENDS: RangeInclusive<u32> = 1..=1_048_576;
 pub const LIMIT_SLOTS: RangeInclusive<u32> = 1_024..=67_108_864;
 /// `pools.*.slots`; the number must be prime, too.
 pub const POOL_SLOTS: RangeInclusive<u32> = 251..=1_048_573;
+/// `node.limits.flows`.
+pub const LIMIT_FLOWS: RangeInclusive<u32> = 1_024..=16_777_216;
 /// Default of `pools.*.slots`.
 pub const DEFAULT_POOL_SLOTS: u32 = 16_381;
 /// Weight of a backend.
@@ -70,6 +72,12 @@ pub const DEFAULT_STATUS: (u16, u16) = (200, 399);
 pub const CHECK_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 /// `timeout` of a check; the check's interval bounds it further.
 pub const CHECK_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
+/// `pools.*.flow_timeout`.
+pub const FLOW_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+/// `pools.*.slow_start`; 0 is off, and the default.
+pub const SLOW_START: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+/// `pools.*.dead_after`.
+pub const DEAD_AFTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 /// Default of `interval`.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 /// Default of `timeout`, where the interval is not shorter.

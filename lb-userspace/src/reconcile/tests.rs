@@ -35,7 +35,7 @@ fn backend(number: u8) -> Backend {
 }
 
 fn model(mode: ForwardMode, backends: Vec<Backend>, vips: &[[u8; 4]]) -> Model {
-    let pool = Pool { mode, check: None, slots: SLOTS, backends };
+    let pool = Pool { backends, ..Pool::new(mode, SLOTS) };
     let services = vips.iter().enumerate().map(|(at, vip)| {
         let service = Service {
             vips: vec![IpAddr::from(*vip)],
@@ -260,7 +260,7 @@ fn several_pools_change_with_room_for_one_new_table() {
         for number in 1..=3_u8 {
             let backends = (1..=count).map(|at| backend(number * 10 + at)).collect();
             let name = format!("pool{number}");
-            let pool = Pool { mode: ForwardMode::Nat, check: None, slots: SLOTS, backends };
+            let pool = Pool { backends, ..Pool::new(ForwardMode::Nat, SLOTS) };
             let service = Service {
                 vips: vec![IpAddr::from([192, 0, 2, number])],
                 ports: vec![80],

@@ -71,6 +71,9 @@ pub fn backend(name: &str, last_octet: u8) -> BackendInfo {
         packets: 10,
         bytes: 1_000,
         new_connections: 1,
+        remembered_flows: 0,
+        settles_in_seconds: None,
+        drained: false,
     }
 }
 
@@ -124,6 +127,7 @@ impl Control for Fake {
             backends: BackendCounts { total: 2, up: 2, ..BackendCounts::default() },
             verdicts: vec![],
             vips: vec![],
+            flows: lb_userspace::api::types::FlowTableInfo::default(),
         })
     }
 

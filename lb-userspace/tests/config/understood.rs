@@ -79,7 +79,7 @@ fn every_key_reaches_the_model() {
             tunnel_sources: vec![ip("10.0.0.1"), ip("2001:db8::1")],
             control_socket: PathBuf::from("/run/other.sock"),
             bpffs: PathBuf::from("/mnt/bpf"),
-            limits: Limits { services: 10, backends: 20, slots: 2_000 },
+            limits: Limits { services: 10, backends: 20, slots: 2_000, flows: 524_288 },
         }
     );
     let http = HttpCheck {
@@ -98,14 +98,13 @@ fn every_key_reaches_the_model() {
     };
     assert_eq!(model.checks, [("web".to_owned(), check)].into());
     let pool = Pool {
-        mode: ForwardMode::DsrIpip,
         check: Some("web".to_owned()),
-        slots: 251,
         backends: vec![
             // The port is the service's own, so the model does not repeat it.
             Backend { weight: 0, ..backend("a.b-c_1", "2001:db8::11", None) },
             Backend { weight: 1_000, state: AdminState::Drain, ..backend("b", "2001:db8::12", None) },
         ],
+        ..Pool::new(ForwardMode::DsrIpip, 251)
     };
     assert_eq!(model.pools, [("web".to_owned(), pool)].into());
     let service = Service {
@@ -153,7 +152,7 @@ fn what_is_left_out_has_its_default() {
     let interval = Duration::from_millis(100);
     let fast = Check { kind: CheckKind::Http(get), interval, timeout: interval, ..tcp.clone() };
     assert_eq!(model.checks, [("tcp".to_owned(), tcp), ("fast".to_owned(), fast)].into());
-    let pool = Pool { mode: ForwardMode::Nat, check: None, slots: 16_381, backends: Vec::new() };
+    let pool = Pool::new(ForwardMode::Nat, 16_381);
     assert_eq!(model.pools, [("p".to_owned(), pool)].into());
 }
 

@@ -49,6 +49,7 @@ fn state(state: AdminState) -> Field {
     match state {
         AdminState::Active => "active".into(),
         AdminState::Drain => Field::toned("drain", Tone::Warning),
+        AdminState::Maintenance => Field::toned("maintenance", Tone::Warning),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Answers for the tests of this room.
 
 use crate::api::types::{
-    AdminState, AttachMode, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, ForwardMode,
-    HealthInfo, HealthState, InterfaceInfo, LimitUsage, NextHop, Protocol, Rates, ServiceInfo, Status,
-    VerdictCount, VerdictKind, VipInfo,
+    AdminState, AttachMode, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo,
+    ForwardMode, HealthInfo, HealthState, InterfaceInfo, LimitUsage, NextHop, Protocol, Rates, ServiceInfo,
+    Status, VerdictCount, VerdictKind, VipInfo,
 };
 
 /// 2026-11-22T10:00:00Z.
@@ -28,7 +28,7 @@ pub(super) fn status() -> Status {
         ],
         limits: vec![limit("services", 1), limit("backends", 3_900)],
         service_count: 1,
-        backends: BackendCounts { total: 3, up: 1, down: 1, draining: 1, unknown: 0 },
+        backends: BackendCounts { total: 3, up: 1, down: 1, draining: 1, maintenance: 0, unknown: 0 },
         verdicts: vec![
             VerdictCount { name: "nat".into(), kind: VerdictKind::Forward, packets: 1_250_000 },
             VerdictCount { name: "no_backend".into(), kind: VerdictKind::Drop, packets: 17 },
@@ -37,6 +37,7 @@ pub(super) fn status() -> Status {
             VipInfo { address: [203, 0, 113, 10].into(), interface: Some("eth0".into()), owned: true },
             VipInfo { address: [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10].into(), interface: None, owned: false },
         ],
+        flows: FlowTableInfo::default(),
     }
 }
 
@@ -106,6 +107,9 @@ pub(super) fn backends() -> Vec<BackendInfo> {
         packets: 1_250_000,
         bytes: 3_400_000_000,
         new_connections: 9_999,
+        remembered_flows: 0,
+        settles_in_seconds: None,
+        drained: false,
     };
     let web2 = BackendInfo {
         name: "web2".into(),

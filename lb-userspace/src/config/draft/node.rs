@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::address::parse_host;
 use crate::config::bounds::{
-    DEFAULT_BPFFS, DEFAULT_CONTROL_SOCKET, INTERFACE_BYTES, LIMIT_BACKENDS, LIMIT_SERVICES, LIMIT_SLOTS,
-    MAX_PATH_BYTES, MAX_SOCKET_PATH_BYTES,
+    DEFAULT_BPFFS, DEFAULT_CONTROL_SOCKET, INTERFACE_BYTES, LIMIT_BACKENDS, LIMIT_FLOWS, LIMIT_SERVICES,
+    LIMIT_SLOTS, MAX_PATH_BYTES, MAX_SOCKET_PATH_BYTES,
 };
 use crate::config::field::Field;
 use crate::config::problem::{Problem, Problems, quoted};
@@ -37,6 +37,7 @@ pub(in crate::config) struct LimitsDraft {
     pub services: (u32, Option<Span>),
     pub backends: (u32, Option<Span>),
     pub slots: (u32, Option<Span>),
+    pub flows: (u32, Option<Span>),
 }
 
 impl NodeDraft {
@@ -76,8 +77,13 @@ impl NodeDraft {
 impl LimitsDraft {
     /// The limits of a file that has no `[node]`.
     pub fn defaults() -> Self {
-        let Limits { services, backends, slots } = Limits::default();
-        Self { services: (services, None), backends: (backends, None), slots: (slots, None) }
+        let Limits { services, backends, slots, flows } = Limits::default();
+        Self {
+            services: (services, None),
+            backends: (backends, None),
+            slots: (slots, None),
+            flows: (flows, None),
+        }
     }
 
     fn read(field: Option<Field<'_>>, problems: &mut Problems) -> Self {
@@ -88,12 +94,18 @@ impl LimitsDraft {
         read_limit(reader.optional("services"), &LIMIT_SERVICES, &mut limits.services, problems);
         read_limit(reader.optional("backends"), &LIMIT_BACKENDS, &mut limits.backends, problems);
         read_limit(reader.optional("slots"), &LIMIT_SLOTS, &mut limits.slots, problems);
+        read_limit(reader.optional("flows"), &LIMIT_FLOWS, &mut limits.flows, problems);
         reader.finish(problems);
         limits
     }
 
     fn sizes(&self) -> Limits {
-        Limits { services: self.services.0, backends: self.backends.0, slots: self.slots.0 }
+        Limits {
+            services: self.services.0,
+            backends: self.backends.0,
+            slots: self.slots.0,
+            flows: self.flows.0,
+        }
     }
 }
 

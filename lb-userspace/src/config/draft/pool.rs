@@ -14,7 +14,8 @@ use crate::model::{AdminState, Backend, ForwardMode, Pool};
 
 const MODE_CHOICES: [(&str, ForwardMode); 3] =
     [("nat", ForwardMode::Nat), ("dsr-l2", ForwardMode::DsrL2), ("dsr-ipip", ForwardMode::DsrIpip)];
-const STATE_CHOICES: [(&str, AdminState); 2] = [("active", AdminState::Active), ("drain", AdminState::Drain)];
+const STATE_CHOICES: [(&str, AdminState); 3] =
+    [("active", AdminState::Active), ("drain", AdminState::Drain), ("maintenance", AdminState::Maintenance)];
 
 /// A pool and where its parts are written.
 pub(in crate::config) struct PoolDraft {
@@ -65,7 +66,11 @@ impl PoolDraft {
         let mode = self.mode?.value;
         let backends =
             self.backends.into_iter().map(|backend| backend.into_backend(mode)).collect::<Option<_>>()?;
-        Some(Pool { mode, check: self.check.map(|check| check.value), slots: self.slots?.value, backends })
+        Some(Pool {
+            check: self.check.map(|check| check.value),
+            backends,
+            ..Pool::new(mode, self.slots?.value)
+        })
     }
 }
 
@@ -117,7 +122,7 @@ impl BackendDraft {
 
     /// Whether new flows may go to it.
     pub fn takes_flows(&self) -> bool {
-        self.weight != Some(0) && self.state != Some(AdminState::Drain)
+        self.weight != Some(0) && matches!(self.state, None | Some(AdminState::Active))
     }
 
     fn into_backend(self, mode: ForwardMode) -> Option<Backend> {

@@ -267,5 +267,6 @@ fn state_word(state: AdminState) -> &'static str {
     match state {
         AdminState::Active => "active",
         AdminState::Drain => "drain",
+        AdminState::Maintenance => "maintenance",
     }
 }
