@@ -5,7 +5,7 @@
 //! after its table, backends and return path are there; what is taken away goes last, after the last reader).
 
 use crate::dataplane::{Observed, Op, Region};
-use crate::model::{AdminState, Backend, ForwardMode, Frontend, Model, Pool, Protocol};
+use crate::model::{AdminState, Affinity, Backend, ForwardMode, Frontend, Model, Pool, Protocol};
 use lb_common::abi::{
     self, BackendFlags, BackendIdentity, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot, address,
 };
@@ -127,6 +127,14 @@ const fn mode_number(mode: ForwardMode) -> u8 {
         ForwardMode::Nat => abi::ForwardMode::Nat,
         ForwardMode::DsrL2 => abi::ForwardMode::DsrL2,
         ForwardMode::DsrIpip => abi::ForwardMode::DsrIpip,
+    }) as u8
+}
+
+const fn affinity_number(affinity: Affinity) -> u8 {
+    (match affinity {
+        Affinity::Flow => abi::Affinity::Flow,
+        Affinity::Source => abi::Affinity::Source,
+        Affinity::SourceVip => abi::Affinity::SourceVip,
     }) as u8
 }
 
@@ -433,7 +441,8 @@ fn plan_services(
             slot_count: region.count,
             index,
             mode: mode_number(pool.mode),
-            zero: [0; 3],
+            affinity: affinity_number(pool.affinity),
+            zero: [0; 2],
         };
         services.insert(key, value);
     }

@@ -46,7 +46,7 @@ impl Bench {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let bpffs = PathBuf::from(format!("/sys/fs/bpf/lb-bench-{}-{number}", std::process::id()));
-        let capacity = Capacity { services: 64, backends: 1024, slots: 131_072 };
+        let capacity = Capacity { services: 64, backends: 1024, slots: 131_072, flows: 1 << 20 };
         let config = KernelConfig { bpffs: bpffs.clone(), capacity, log_level: LogLevel::Off };
         // Before anything is pinned, so that an error on the way removes it as well.
         let pins = PinsGuard(bpffs.clone());
@@ -142,7 +142,14 @@ fn fill(case: &Case) -> Vec<Op> {
         if case.v6 { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into() } else { [203, 0, 113, 10].into() };
     ops.push(Op::PutService(
         ServiceKey { address: address(vip), port: PORT.to_be(), protocol: 6, zero: 0 },
-        ServiceValue { slot_offset: 0, slot_count: SLOTS, index: 0, mode: case.number as u8, zero: [0; 3] },
+        ServiceValue {
+            slot_offset: 0,
+            slot_count: SLOTS,
+            index: 0,
+            mode: case.number as u8,
+            affinity: 0,
+            zero: [0; 2],
+        },
     ));
     // A site with nat pools has reverse entries, so the question is asked of every packet that meets no service.
     ops.push(Op::SetReverseEntries(BACKENDS));

@@ -96,7 +96,12 @@ async fn start(
     let limits = model.node.limits;
     let mut dataplane = KernelDataplane::open(&KernelConfig {
         bpffs: model.node.bpffs.clone(),
-        capacity: Capacity { services: limits.services, backends: limits.backends, slots: limits.slots },
+        capacity: Capacity {
+            services: limits.services,
+            backends: limits.backends,
+            slots: limits.slots,
+            flows: limits.flows,
+        },
         log_level: log_level(model.node.datapath_log),
     })?;
     if let Some(point) = &dataplane.mounted {

@@ -6,7 +6,7 @@ use crate::model::{DatapathLog, Limits, Node, Service, VipOwnership, XdpMode};
 use lb_common::hash::HashKey;
 use proptest::prelude::*;
 
-const CAPACITY: Capacity = Capacity { services: 16, backends: 32, slots: 4096 };
+const CAPACITY: Capacity = Capacity { services: 16, backends: 32, slots: 4096, flows: 4096 };
 const SLOTS: u32 = 251;
 /// Rounds that any change takes at most here.
 const MAX_ROUNDS: usize = 8;
@@ -195,7 +195,7 @@ fn indexes_are_cleared_after_the_last_reader() {
 
 #[test]
 fn too_many_backends_and_slots_are_told() {
-    let small = Capacity { services: 1, backends: 2, slots: 300 };
+    let small = Capacity { services: 1, backends: 2, slots: 300, flows: 1024 };
     let mut world = World::new(small);
     let three = model(ForwardMode::Nat, vec![backend(1), backend(2), backend(3)], &[[192, 0, 2, 1]]);
     assert!(matches!(
@@ -253,7 +253,7 @@ fn a_way_that_was_not_looked_up_yet_stays_as_it_was() {
 /// Room for one table beside those of all pools: every pool changes, one after the other.
 #[test]
 fn several_pools_change_with_room_for_one_new_table() {
-    let mut world = World::new(Capacity { services: 16, backends: 32, slots: 4 * SLOTS });
+    let mut world = World::new(Capacity { services: 16, backends: 32, slots: 4 * SLOTS, flows: 4096 });
     let pools = |count: u8| {
         let mut all = model(ForwardMode::Nat, vec![backend(1)], &[]);
         all.pools.clear();

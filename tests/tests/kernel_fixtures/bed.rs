@@ -89,7 +89,7 @@ impl Bed {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let bpffs = PathBuf::from(format!("/sys/fs/bpf/lb-test-{}-{number}", std::process::id()));
         let pinned = Pinned(bpffs.clone());
-        let capacity = Capacity { services: CAPACITY, backends: CAPACITY, slots: CAPACITY };
+        let capacity = Capacity { services: CAPACITY, backends: CAPACITY, slots: CAPACITY, flows: CAPACITY };
         let mut dataplane = KernelDataplane::open(&KernelConfig { bpffs, capacity, log_level })?;
         let [key_0, key_1] = dataplane.observe()?.settings.hash_key;
         let world = World::new(HashKey(key_0, key_1));
