@@ -2,7 +2,7 @@
 //!
 //! Rooms and what they may import (`cargo xtask verify` checks it):
 //! `model` nothing of ours but lb-common; `config` model; `health` model; `netlink` nothing of ours;
-//! `dataplane` lb-common, the only user of aya; `reconcile` model, dataplane's types; `api` nothing of ours;
+//! `dataplane` lb-common, the only user of aya; `reconcile` model, dataplane's types; `phases` the same and reconcile; `api` nothing of ours;
 //! `cli` api; `telemetry` lb-common; `agent` everything: the only place that wires the rooms together.
 
 pub mod agent;
@@ -13,5 +13,6 @@ pub mod dataplane;
 pub mod health;
 pub mod model;
 pub mod netlink;
+pub mod phases;
 pub mod reconcile;
 pub mod telemetry;

@@ -113,6 +113,15 @@ impl Slot {
         }
     }
 
+    /// The slot if settling has to be given up.
+    #[must_use]
+    pub const fn unsettled(self) -> Self {
+        match self.phase() {
+            Phase::Settling => Self::new(self.current(), self.base(), Phase::Learning),
+            Phase::Stable | Phase::Learning | Phase::Tracked => self,
+        }
+    }
+
     /// The slot after it has settled, or after its base has died.
     #[must_use]
     pub const fn tracked(self) -> Self {

@@ -6,15 +6,18 @@
 
 mod apply;
 mod attach;
+mod clock;
 mod control;
 mod desired;
 mod edits;
 mod error;
+mod flow_book;
 mod privileges;
 mod rates;
 mod report;
 mod run;
 mod state;
+mod tend;
 mod vips;
 
 pub use error::AgentError;

@@ -1,20 +1,23 @@
 //! Starting, running, ending and removing.
 
+use super::flow_book::FlowBook;
 use super::rates::RateMeter;
 use super::state::{Loaded, State};
-use super::{Agent, AgentError, attach, desired, privileges, report, vips};
+use super::{Agent, AgentError, attach, desired, privileges, report, tend, vips};
 use crate::api::lock::AgentLock;
 use crate::api::server::{Server, ServerLimits};
 use crate::config::{self, Parsed};
 use crate::dataplane::kernel::{self, KernelConfig, KernelDataplane, LogLevel};
 use crate::dataplane::{Capacity, Dataplane as _, Observed};
 use crate::health::{Health, HealthEvent, Runner};
-use crate::model::{DatapathLog, Model};
+use crate::model::DatapathLog;
 use crate::netlink::{Netlink, Resolver, ResolverOptions};
-use crate::reconcile::Reconciler;
+use crate::phases::Phases;
+use crate::reconcile::{Reconciler, SlowStart};
 use crate::telemetry::events::{EventKind, EventLog};
 use lb_common::abi::BackendFlags;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -113,8 +116,8 @@ async fn start(
     let observed = dataplane.observe()?;
     let former_health = former_health(&observed);
     let resolver = Resolver::spawn(ResolverOptions { follow_default_gateways: true })?;
-    resolver.update(desired::destinations(&model))?;
-    wait_for_next_hops(&resolver, &model).await;
+    resolver.update(desired::destinations(&model, &observed))?;
+    wait_for_next_hops(&resolver, &desired::destinations(&model, &observed)).await;
     let (mut runner, health_events) = Runner::new();
     runner.update(desired::targets(&model, &former_health));
     let events = Arc::new(EventLog::new());
@@ -124,6 +127,9 @@ async fn start(
         loaded: Loaded { text, model, warnings, generation: 1, at: SystemTime::now() },
         dataplane,
         reconciler: Reconciler::default(),
+        slow_start: SlowStart::default(),
+        phases: Phases::default(),
+        flows: FlowBook::default(),
         rates: RateMeter::default(),
         runner,
         resolver,
@@ -201,8 +207,7 @@ fn former_health(observed: &Observed) -> BTreeMap<u64, Health> {
 }
 
 /// Waits a little until every backend's next hop is known or known to be missing.
-async fn wait_for_next_hops(resolver: &Resolver, model: &Model) {
-    let wanted = desired::destinations(model);
+async fn wait_for_next_hops(resolver: &Resolver, wanted: &BTreeSet<IpAddr>) {
     let mut table = resolver.table();
     let known = table.wait_for(|table| {
         let settled = |address| {
@@ -226,6 +231,7 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
     let mut timer = tokio::time::interval(RESYNC_INTERVAL);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::new();
+    let mut next_look = tokio::time::Instant::now() + tend::SHORTEST;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -237,6 +243,10 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
                 }
             }
             Ok(()) = hops.changed() => agent.state.lock().await.reconcile("next hops"),
+            () = tokio::time::sleep_until(next_look) => {
+                let pause = tend::tend(agent).await;
+                next_look = tokio::time::Instant::now() + pause;
+            }
             _ = timer.tick() => resync(agent).await,
         }
     }
