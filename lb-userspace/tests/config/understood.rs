@@ -106,9 +106,9 @@ fn every_key_reaches_the_model() {
     let pool = Pool {
         check: Some("web".to_owned()),
         affinity: Affinity::SourceVip,
-        flow_timeout: Duration::from_secs(5_400),
+        flow_timeout: Duration::from_mins(90),
         slow_start: Duration::from_millis(1_500),
-        dead_after: Duration::from_secs(120),
+        dead_after: Duration::from_mins(2),
         backends: vec![
             // The port is the service's own, so the model does not repeat it.
             Backend { weight: 0, ..backend("a.b-c_1", "2001:db8::11", None) },
