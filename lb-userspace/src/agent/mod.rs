@@ -5,13 +5,12 @@
 //! goes on serving; ending the agent leaves the datapath as it is.
 
 mod apply;
+mod around;
 mod attach;
-mod clock;
 mod control;
 mod desired;
 mod edits;
 mod error;
-mod flow_book;
 mod privileges;
 mod rates;
 mod report;

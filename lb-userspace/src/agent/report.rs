@@ -2,7 +2,7 @@
 
 use super::rates::Counters;
 use super::state::State;
-use super::{clock, desired, vips};
+use super::{around, desired, vips};
 use crate::api::types::{
     AdminState, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo, ForwardMode,
     HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, Status, VerdictCount, VerdictKind,
@@ -58,7 +58,7 @@ pub async fn status(state: &State) -> Result<Status, DataplaneError> {
 
 /// The flow table as it was last seen.
 fn flow_table(state: &State, observed: &Observed) -> FlowTableInfo {
-    let book = &state.flows;
+    let book = &state.keeper.book;
     let mut counters = book.counters;
     let phases = phases::count(observed);
     FlowTableInfo {
@@ -83,7 +83,7 @@ fn limits(state: &State, observed: &Observed) -> Vec<LimitUsage> {
         usage("services", observed.services.len() as u64, u64::from(observed.capacity.services)),
         usage("backends", observed.backends.len() as u64, u64::from(observed.capacity.backends)),
         usage("slots", slots, u64::from(observed.capacity.slots)),
-        usage("flows", state.flows.entries, u64::from(observed.capacity.flows)),
+        usage("flows", state.keeper.book.entries, u64::from(observed.capacity.flows)),
         usage("devices", observed.devices.len() as u64, DEVICES_CAPACITY),
         usage("probes", load.probes as u64, load.max_probes as u64),
     ]
@@ -234,10 +234,11 @@ fn backend_info(
         _ => lb_common::abi::BackendCounters::default(),
     };
     let slots = index.and_then(|index| sources.slots.get(&index)).copied().unwrap_or(0);
-    let flows = index.and_then(|index| state.flows.flows.get(&index)).copied().unwrap_or(0);
+    let flows = index.and_then(|index| state.keeper.book.flows.get(&index)).copied().unwrap_or(0);
     let settles_in = index.filter(|index| sources.bases.contains(index)).map(|index| {
-        let (model, now_ms) = (&state.loaded.model, clock::monotonic_ms());
-        state.phases.settles_in(model, &sources.observed, index, now_ms).unwrap_or_default()
+        let settles_in =
+            state.keeper.settles_in(&state.loaded.model, &sources.observed, index, around::now());
+        settles_in.unwrap_or_default()
     });
     Ok(BackendInfo {
         pool: pool_name.to_owned(),

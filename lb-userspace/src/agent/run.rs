@@ -1,6 +1,5 @@
 //! Starting, running, ending and removing.
 
-use super::flow_book::FlowBook;
 use super::rates::RateMeter;
 use super::state::{Loaded, State};
 use super::{Agent, AgentError, attach, desired, privileges, report, tend, vips};
@@ -10,10 +9,9 @@ use crate::config::{self, Parsed};
 use crate::dataplane::kernel::{self, KernelConfig, KernelDataplane, LogLevel};
 use crate::dataplane::{Capacity, Dataplane as _, Observed};
 use crate::health::{Health, HealthEvent, Runner};
+use crate::keeper::Keeper;
 use crate::model::DatapathLog;
 use crate::netlink::{Netlink, Resolver, ResolverOptions};
-use crate::phases::Phases;
-use crate::reconcile::{Reconciler, SlowStart};
 use crate::telemetry::events::{EventKind, EventLog};
 use lb_common::abi::BackendFlags;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,10 +124,7 @@ async fn start(
         path,
         loaded: Loaded { text, model, warnings, generation: 1, at: SystemTime::now() },
         dataplane,
-        reconciler: Reconciler::default(),
-        slow_start: SlowStart::default(),
-        phases: Phases::default(),
-        flows: FlowBook::default(),
+        keeper: Keeper::default(),
         rates: RateMeter::default(),
         runner,
         resolver,

@@ -1,24 +1,20 @@
 //! Everything that the agent knows and holds.
 
-use super::flow_book::FlowBook;
+use super::AgentError;
+use super::around::Around;
 use super::rates::RateMeter;
-use super::{AgentError, clock, desired};
 use crate::api::types::InterfaceInfo;
+use crate::dataplane::Dataplane as _;
 use crate::dataplane::kernel::KernelDataplane;
-use crate::dataplane::{Dataplane as _, Observed, Op};
 use crate::health::{self, Runner, TargetStatus};
+use crate::keeper::Keeper;
 use crate::model::Model;
 use crate::netlink::{Netlink, NextHopTable, Resolver};
-use crate::phases::Phases;
-use crate::reconcile::{Desired, Plan, Reconciler, SlowStart};
 use crate::telemetry::events::{EventKind, EventLog};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
-
-/// Rounds of planning for one change at most; more than one is needed only where slots are scarce.
-const MAX_ROUNDS: usize = 64;
 
 /// The configuration in force.
 pub struct Loaded {
@@ -42,14 +38,8 @@ pub struct State {
     pub loaded: Loaded,
     /// Maps and program.
     pub dataplane: KernelDataplane,
-    /// Makes plans.
-    pub reconciler: Reconciler,
-    /// Backends that start slowly.
-    pub slow_start: SlowStart,
-    /// Clocks of slots that change hands.
-    pub phases: Phases,
-    /// What was last seen of the flow table.
-    pub flows: FlowBook,
+    /// Keeps the maps true.
+    pub keeper: Keeper,
     /// How fast the services' counters grow.
     pub rates: RateMeter,
     /// Health checks.
@@ -79,39 +69,14 @@ impl State {
         self.runner.snapshot()
     }
 
-    /// What the maps should hold for `model`, against what they hold.
-    fn plan(
-        &mut self,
-        model: &Model,
-        observed: &Observed,
-        flows_of: Option<&BTreeSet<u32>>,
-    ) -> Result<Plan, AgentError> {
-        let (health, now) = (self.health(), Instant::now());
-        let healthy = desired::healthy(model, &health, &desired::in_use(observed));
-        let shares = self.slow_start.shares(model, &healthy, now);
-        let dead = desired::dead(model, &health, now);
-        let hops = desired::hops(&self.hops());
-        let mut devices: BTreeSet<u32> = self.interfaces.iter().map(|interface| interface.ifindex).collect();
-        devices.extend(hops.values().flatten().map(|hop| hop.ifindex));
-        let desired = Desired {
-            model,
-            healthy: &healthy,
-            hops: &hops,
-            devices: &devices,
-            shares: &shares,
-            dead: &dead,
-            flows_of,
-        };
-        Ok(self.reconciler.plan(&desired, observed)?)
-    }
-
     /// Whether the maps have room for `model`. Changes nothing.
     ///
     /// # Errors
     /// When they do not, or cannot be read.
     pub fn check_room(&mut self, model: &Model) -> Result<(), AgentError> {
         let observed = self.dataplane.observe()?;
-        self.plan(model, &observed, None).map(|_| ())
+        self.keeper.plan(&Around::of(self), model, &observed, None)?;
+        Ok(())
     }
 
     /// Makes the maps true to `model`. Returns how many operations that took.
@@ -119,47 +84,17 @@ impl State {
     /// # Errors
     /// When it does not fit or the kernel refuses; some operations may be done then, and the maps still forward.
     pub fn reconcile_to(&mut self, model: &Model) -> Result<usize, AgentError> {
-        self.reconcile_with(model, None)
+        let around = Around::of(self);
+        Ok(self.keeper.reconcile(&mut self.dataplane, &around, model)?)
     }
 
-    /// The same, with the backends that flows lead to, as just counted: indexes that nothing leads to become free.
+    /// Looks after slots that change hands.
     ///
     /// # Errors
     /// As [`Self::reconcile_to`].
-    pub fn reconcile_with(
-        &mut self,
-        model: &Model,
-        flows_of: Option<&BTreeSet<u32>>,
-    ) -> Result<usize, AgentError> {
-        let mut count = 0;
-        for _ in 0..MAX_ROUNDS {
-            let observed = self.dataplane.observe()?;
-            let plan = self.plan(model, &observed, flows_of)?;
-            count += plan.ops.len();
-            let outcome = self.carry_out(&plan);
-            // Also after an error: some of it may be in force, and a clock that starts late only takes longer.
-            self.phases.started(&plan.learning, clock::monotonic_ms());
-            outcome?;
-            if plan.complete {
-                return Ok(count);
-            }
-        }
-        tracing::warn!("not all tables are up to date after {MAX_ROUNDS} rounds; the timer goes on with it");
-        Ok(count)
-    }
-
-    fn carry_out(&mut self, plan: &Plan) -> Result<(), AgentError> {
-        for op in &plan.ops {
-            match (self.dataplane.apply(op), op) {
-                (Ok(()), _) => {}
-                // An interface may be gone by now; that must not keep everything else from being brought up to date.
-                (Err(error), Op::PutDevice(ifindex)) => {
-                    tracing::warn!("packets cannot be redirected to interface {ifindex}: {error}");
-                }
-                (Err(error), _) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    pub fn look(&mut self) -> Result<(), AgentError> {
+        let around = Around::of(self);
+        Ok(self.keeper.look(&mut self.dataplane, &around, &self.loaded.model)?)
     }
 
     /// Makes the maps true to the configuration in force. A failure is logged and made an event: the next change or

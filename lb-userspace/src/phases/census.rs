@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// How long a flow that is closing, or was never opened, is remembered after its last packet: as long as TIME-WAIT on
 /// Linux, and longer than any pause between a server's repeated SYN-ACKs.
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_mins(1);
 
 /// The idle time of a flow is known to a second only: the datapath stamps whole ones.
 const STAMP_S: u64 = 1;

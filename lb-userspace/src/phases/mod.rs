@@ -1,6 +1,6 @@
 //! The memory of slots over time: when they learn, settle, are tracked and become stable again (docs/flows.md).
 //!
-//! Role: pure; `now_ms` is an argument, on the clock that the datapath stamps flows with (CLOCK_MONOTONIC). Imports
+//! Role: pure; `now_ms` is an argument, on the clock that the datapath stamps flows with (`CLOCK_MONOTONIC`). Imports
 //! model, the dataplane's types, reconcile's names and lb-common. Always holds: whatever is not known, such as when a
 //! slot began to learn before this agent started, counts as having happened just now: it takes longer, and breaks
 //! nothing.

@@ -32,7 +32,7 @@ const fn room(name: &'static str, rooms: &'static [&'static str], common: bool) 
 }
 
 /// The rooms.
-const ROOMS: [Room; 11] = [
+const ROOMS: [Room; 12] = [
     room("model", &[], true),
     room("config", &["model"], false),
     room("health", &["model"], false),
@@ -42,6 +42,7 @@ const ROOMS: [Room; 11] = [
     room("reconcile", &["model", "dataplane"], true),
     // Finds the slot of a flow, with lb-common's hash.
     room("phases", &["model", "dataplane", "reconcile"], true),
+    room("keeper", &["model", "dataplane", "reconcile", "phases"], true),
     room("api", &[], false),
     room("cli", &["api"], false),
     room("telemetry", &[], true),
