@@ -100,6 +100,8 @@ pub struct Clients {
     flows: Vec<Flow>,
     pools: Vec<Sight>,
     pub now_ms: u64,
+    /// Whether the agent is at work.
+    working: bool,
     /// Since when packets of connections are refused in a row, and when the last one was.
     refusing: (u64, u64),
     /// Entries of the flow table.
@@ -171,6 +173,7 @@ impl Clients {
             flows: (0..FLOWS).map(|number| flow(setup, number)).collect(),
             pools: vec![Sight::default(); setup.pools],
             now_ms: 0,
+            working: false,
             refusing: (0, 0),
             entries: 0,
             strangers: 0,
@@ -180,6 +183,7 @@ impl Clients {
 
     /// The agent begins to work towards these pools: until it has ended, what was and what shall be may both be seen.
     pub fn changing(&mut self, pools: &[Scene]) {
+        self.working = true;
         for (sight, scene) in self.pools.iter_mut().zip(pools) {
             (sight.before, sight.scene) = (sight.scene, *scene);
         }
@@ -193,6 +197,7 @@ impl Clients {
 
     /// The agent has ended its work.
     pub fn changed(&mut self) {
+        self.working = false;
         for sight in &mut self.pools {
             sight.before = sight.scene;
         }
@@ -265,7 +270,14 @@ impl Clients {
                 self.now_ms
             ));
         }
+        let flow = &self.flows[at];
+        let promised = flow.is_promised(self.now_ms, self.refusing.0);
+        let revived = self.working && flow.owner.is_some() && !promised;
         self.note(at, sign, went.ok(), refused);
+        if revived && sign != Sign::Syn {
+            // It was idle for too long, and the agent may just be forgetting it.
+            self.flows[at].waived = true;
+        }
         Ok(())
     }
 
