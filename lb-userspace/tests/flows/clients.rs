@@ -48,6 +48,8 @@ struct Flow {
     waived: bool,
     /// It sent on after its FIN. Whoever did not see the FIN takes it for open then, and a SYN for a repeated one.
     spoke_after_fin: bool,
+    /// Its last packet came while the agent worked, when nothing was promised of it, or opened it anew.
+    revived: bool,
     /// Its last packet should have been recorded and was not.
     refused: bool,
     /// When its last packet met a backend, and when it sent one.
@@ -100,6 +102,8 @@ pub struct Clients {
     flows: Vec<Flow>,
     pools: Vec<Sight>,
     pub now_ms: u64,
+    /// How often the agent looks.
+    pub look_ms: u64,
     /// Whether the agent is at work.
     working: bool,
     /// Since when packets of connections are refused in a row, and when the last one was.
@@ -136,6 +140,7 @@ fn flow(setup: &Setup, number: usize) -> Flow {
         owner: None,
         waived: false,
         spoke_after_fin: false,
+        revived: false,
         refused: false,
         last_ms: 0,
         tried_ms: 0,
@@ -173,6 +178,7 @@ impl Clients {
             flows: (0..FLOWS).map(|number| flow(setup, number)).collect(),
             pools: vec![Sight::default(); setup.pools],
             now_ms: 0,
+            look_ms: 0,
             working: false,
             refusing: (0, 0),
             entries: 0,
@@ -190,6 +196,7 @@ impl Clients {
         for flow in &mut self.flows {
             let scene = &pools[usize::from(flow.pool)];
             flow.least_ms = flow.least_ms.min(scene.timeout_ms);
+            flow.revived = false;
             let is_dead = |owner: BackendId| scene.dead & bit(owner.number) != 0;
             flow.waived |= flow.owner.is_some_and(is_dead);
         }
@@ -203,9 +210,15 @@ impl Clients {
         }
     }
 
-    /// The flow table was cleaned up; so many are left.
-    pub fn cleaned(&mut self, entries: usize) {
+    /// The agent took flows out of the table; so many entries are left.
+    ///
+    /// Between its count and this, a packet may have brought one of them back to life: the entry is lost all the same.
+    pub fn forgotten(&mut self, keys: &[FlowKey], entries: usize) {
         self.entries = entries;
+        for flow in self.flows.iter_mut().filter(|flow| flow.revived && keys.contains(&flow.key)) {
+            self.tally.forgotten_amid += 1;
+            flow.waived = true;
+        }
     }
 
     /// When the next flow sends by itself, and which.
@@ -270,14 +283,9 @@ impl Clients {
                 self.now_ms
             ));
         }
-        let flow = &self.flows[at];
-        let promised = flow.is_promised(self.now_ms, self.refusing.0);
-        let revived = self.working && flow.owner.is_some() && !promised;
+        let promised = self.flows[at].is_promised(self.now_ms, self.refusing.0);
         self.note(at, sign, went.ok(), refused);
-        if revived && sign != Sign::Syn {
-            // It was idle for too long, and the agent may just be forgetting it.
-            self.flows[at].waived = true;
-        }
+        self.flows[at].revived = self.working && (sign == Sign::Syn || !promised);
         Ok(())
     }
 
@@ -424,7 +432,7 @@ impl Clients {
         if refused && kind == RecordKind::Established {
             let (since_ms, last_ms) = self.refusing;
             let timeout_ms = self.pools.iter().map(|sight| sight.scene.timeout_ms).max().unwrap_or(0);
-            let in_a_row = self.now_ms - last_ms < timeout_ms + ROW_MS;
+            let in_a_row = self.now_ms - last_ms < timeout_ms + ROW_MS + 3 * self.look_ms;
             self.refusing = (if in_a_row { since_ms } else { self.now_ms }, self.now_ms);
         }
         (went, refused)

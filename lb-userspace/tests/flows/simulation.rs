@@ -122,6 +122,8 @@ impl Simulation {
         let end_ms = self.world.now_ms + duration_ms;
         let look_ms = look_ms.max(duration_ms / MOST_LOOKS);
         if look_ms != self.look_ms {
+            let mut clients = self.spy.clients.borrow_mut();
+            clients.look_ms = clients.look_ms.max(look_ms);
             (self.look_ms, self.next_look_ms) = (look_ms, self.world.now_ms + look_ms);
         }
         loop {

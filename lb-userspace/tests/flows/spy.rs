@@ -62,9 +62,9 @@ impl Dataplane for Spy {
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
         self.fake.apply(op)?;
-        if matches!(op, Op::DeleteFlows(_)) {
+        if let Op::DeleteFlows(keys) = op {
             let entries = self.fake.tables.flows.borrow().iter().count();
-            self.clients.borrow_mut().cleaned(entries);
+            self.clients.borrow_mut().forgotten(keys, entries);
         }
         self.operated();
         Ok(())

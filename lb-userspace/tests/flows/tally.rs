@@ -22,6 +22,8 @@ pub struct Tally {
     pub evictions: u64,
     /// Those of them that belonged to a flow of the model, which is promised nothing until its next packet.
     pub evicted_flows: u64,
+    /// Flows that came back to life between the count that found them over and the end of their entry.
+    pub forgotten_amid: u64,
     /// Changes of one of several backends whose moves were measured.
     pub single_changes: u64,
 }
@@ -45,6 +47,7 @@ impl AddAssign for Tally {
         self.refusals += other.refusals;
         self.evictions += other.evictions;
         self.evicted_flows += other.evicted_flows;
+        self.forgotten_amid += other.forgotten_amid;
         self.single_changes += other.single_changes;
     }
 }
