@@ -169,7 +169,10 @@ impl Keeper {
             tracing::info!("{entries} of {capacity} flows are remembered: recording {recording:?}");
             dataplane.apply(&Op::SetRecording(recording))?;
         }
-        self.reconcile_with(dataplane, around, model, Some(&census.named()))?;
+        let mut named = census.named();
+        // Slots that led to a backend when flows were counted may have had flows of it recorded since.
+        named.extend(led_to(&observed));
+        self.reconcile_with(dataplane, around, model, Some(&named))?;
         Ok(())
     }
 
@@ -197,6 +200,12 @@ fn carry_out<D: Dataplane>(dataplane: &mut D, plan: &Plan) -> Result<(), Datapla
         }
     }
     Ok(())
+}
+
+/// Indexes of backends that slots lead to.
+fn led_to(observed: &Observed) -> impl Iterator<Item = u32> + '_ {
+    let slots = observed.tables.values().flatten();
+    slots.flat_map(|slot| [slot.current(), if slot.has_base() { slot.base() } else { slot.current() }])
 }
 
 /// Whether there are backends that the configuration has no more.
