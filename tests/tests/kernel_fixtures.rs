@@ -6,6 +6,7 @@
 mod kernel_fixtures {
     pub mod bed;
     pub mod routes;
+    pub mod swap;
 }
 
 use anyhow::{Context as _, ensure};
@@ -142,6 +143,11 @@ fn a_redirect_to_an_interface_that_is_not_in_the_map_is_dropped() {
         ensure!(outcome.action == XDP_DROP, "XDP action {}", outcome.action);
         Ok(())
     });
+}
+
+#[test]
+fn a_thousand_table_swaps_under_load_mislead_no_packet() {
+    in_own_namespaces(kernel_fixtures::swap::no_packet_goes_where_neither_table_leads);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn own_namespaces() -> anyhow::Result<()> {
 }
 
 /// Pins that are removed at the end, also when the test panics.
-struct Pinned(PathBuf);
+pub struct Pinned(pub PathBuf);
 
 impl Drop for Pinned {
     fn drop(&mut self) {
@@ -59,6 +59,13 @@ impl Drop for Pinned {
             eprintln!("could not remove {}: {error}", self.0.display());
         }
     }
+}
+
+/// A pin directory that nobody else has.
+pub fn pin_directory() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(format!("/sys/fs/bpf/lb-test-{}-{number}", std::process::id()))
 }
 
 /// What a test run did.
@@ -90,9 +97,7 @@ pub struct Bed {
 impl Bed {
     /// Sets up routes and loads the program, in namespaces of the caller's own.
     pub fn new(log_level: LogLevel) -> anyhow::Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let bpffs = PathBuf::from(format!("/sys/fs/bpf/lb-test-{}-{number}", std::process::id()));
+        let bpffs = pin_directory();
         let pinned = Pinned(bpffs.clone());
         let capacity = Capacity { services: CAPACITY, backends: CAPACITY, slots: CAPACITY, flows: CAPACITY };
         let mut dataplane = KernelDataplane::open(&KernelConfig { bpffs, capacity, log_level })?;
