@@ -1,8 +1,8 @@
 //! What the agent knows of the flow table: the last count, and the sums that the kernel does not keep.
 
 use crate::phases::{Census, PhaseCounts};
+use fnv::FnvHashMap;
 use lb_common::abi::FlowCounters;
-use std::collections::BTreeMap;
 
 /// What was last seen of the flow table.
 #[derive(Debug, Default)]
@@ -10,7 +10,7 @@ pub struct FlowBook {
     /// Entries in use.
     pub entries: u64,
     /// Live flows by backend index.
-    pub flows: BTreeMap<u32, u64>,
+    pub flows: FnvHashMap<u32, u64>,
     /// What became of flows.
     pub counters: FlowCounters,
     /// Slots by phase.

@@ -32,6 +32,12 @@ enum Bench {
         #[arg(long, value_name = "REVISION")]
         against: Option<String>,
     },
+    /// What looking after a million remembered flows costs the agent
+    Flows {
+        /// The figures as JSON, and nothing else, on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Time to build a slot table of 1,000 backends
     Maglev,
 }
@@ -43,6 +49,7 @@ enum Bench {
 pub fn command(args: &BenchArgs) -> Result<ExitCode> {
     match &args.bench {
         Bench::Datapath { json, against } => datapath(*json, against.as_deref())?,
+        Bench::Flows { json } => flows(*json)?,
         Bench::Maglev => workspace::run(&mut workspace::cargo([
             "bench",
             "-p",
@@ -66,6 +73,16 @@ fn datapath(json: bool, revision: Option<&str>) -> Result<()> {
     }
     if let Some(revision) = revision {
         command.arg("--against").arg(against::build(revision)?);
+    }
+    workspace::run(&mut command)
+}
+
+fn flows(json: bool) -> Result<()> {
+    setup::ensure(&[Group::Toolchain])?;
+    let mut command = workspace::cargo(["bench", "-p", "lb-userspace", "--bench", "flows", "--"]);
+    run_as_root(&mut command, "fill a BPF map")?;
+    if json {
+        command.arg("--json");
     }
     workspace::run(&mut command)
 }
