@@ -269,3 +269,6 @@ impl Rules<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
