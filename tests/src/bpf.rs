@@ -24,9 +24,6 @@ const ATTACH_XDP: u32 = 37;
 /// Attach as native XDP or fail (`XDP_FLAGS_DRV_MODE`).
 const NATIVE: u32 = 1 << 2;
 
-/// Open for reading only (`BPF_F_RDONLY`).
-const READ_ONLY: u32 = 1 << 3;
-
 /// Carry out what the program decides (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18).
 const LIVE_FRAMES: u32 = 1 << 1;
 
@@ -167,10 +164,12 @@ pub(crate) fn inject(
     bpf(PROG_TEST_RUN, &mut run).map(drop)
 }
 
-/// Opens a pinned map for reading; returns it and its number of entries.
+/// Opens a pinned map; returns it and its number of entries.
 pub(crate) fn open_pinned(path: &Path) -> Result<(OwnedFd, usize)> {
     let name = CString::new(path.as_os_str().as_bytes())?;
-    let mut get = ObjectGet { path: name.as_ptr() as u64, fd: 0, flags: READ_ONLY };
+    // Not BPF_F_RDONLY: the kernel maps an array only through a descriptor that may write (Linux 6.18, mmap(2) takes
+    // VM_SHARED away from one that may not, which bpf_map_mmap refuses).
+    let mut get = ObjectGet { path: name.as_ptr() as u64, fd: 0, flags: 0 };
     let fd = bpf_fd(OBJ_GET, &mut get).with_context(|| format!("opening the pin {}", path.display()))?;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
     let entries = info.lines().find_map(|line| line.strip_prefix("max_entries:"));

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
@@ -81,10 +81,13 @@ pub(super) async fn serve(path: &Path, answer: impl Fn(&str) -> Result<String>) 
     }
 }
 
-/// Lets this process open as many descriptors as a lab may need.
-pub(super) fn raise_descriptor_limit() -> Result<()> {
-    let limit = Rlimit { current: Some(MAX_DESCRIPTORS), maximum: Some(MAX_DESCRIPTORS) };
-    setrlimit(Resource::Nofile, limit).with_context(|| format!("allowing {MAX_DESCRIPTORS} open descriptors"))
+/// Lets this process open as many descriptors as it may, up to what a lab may need; returns how many that is.
+pub(super) fn raise_descriptor_limit() -> Result<u64> {
+    let allowed = getrlimit(Resource::Nofile);
+    let limit = allowed.maximum.map_or(MAX_DESCRIPTORS, |maximum| maximum.min(MAX_DESCRIPTORS));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: allowed.maximum })
+        .with_context(|| format!("allowing {limit} open descriptors"))?;
+    Ok(limit)
 }
 
 /// Microseconds since 1970: the clock that all programs of a lab share.

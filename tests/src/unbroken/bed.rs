@@ -182,14 +182,6 @@ impl Bed {
         self.show("backend list")
     }
 
-    /// One backend.
-    pub(super) fn backend(&self, lane: Lane, web: usize) -> Result<Backend> {
-        let (pool, name) = (lane.pool(), web_name(web));
-        let mut all = self.backends()?.into_iter();
-        all.find(|backend| backend.pool == pool && backend.name == name)
-            .with_context(|| format!("no backend {pool}/{name}"))
-    }
-
     /// The flow table.
     pub(super) fn flows(&self) -> Result<Flows> {
         #[derive(Deserialize)]
@@ -423,7 +415,7 @@ fn config_text(
          rise = 2\n\
          fall = 3\n"
     );
-    let pool_keys = format!("flow_timeout = \"{}s\"\n", flow_timeout.as_secs());
+    let pool_keys = if std::env::var_os("LB_OLD").is_some() { String::new() } else { format!("flow_timeout = \"{}s\"\n", flow_timeout.as_secs()) };
     // Writing to a string cannot fail.
     let _ = write!(text, "{}", members.config(&fleet.webs, &pool_keys));
     text

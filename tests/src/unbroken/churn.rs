@@ -376,6 +376,11 @@ impl Moves {
     }
 }
 
+/// A seed of its own for each run, short enough to be typed.
+pub fn any_seed() -> u64 {
+    fastrand::u32(..).into()
+}
+
 fn describe(change: &Change) -> String {
     match change {
         Change::Backend { kind, lane, web, weight } => {

@@ -8,14 +8,14 @@
 
 mod bed;
 pub mod churn;
-//pub mod drain;
-//pub mod flood;
+pub mod drain;
+pub mod flood;
 mod lane;
 mod members;
 mod plan;
 mod progress;
 mod slots;
-//mod syn;
+mod syn;
 
 pub use bed::{Flows, SETTLING};
 pub use lane::{Lane, lanes_of};

@@ -29,6 +29,9 @@ const MAX_LINE_LEN: u64 = 256;
 /// Bytes of a download read at once.
 const READ_LEN: usize = 16 << 10;
 
+/// Room for lines that were received, in bytes: small, since there are thousands of connections.
+const BUFFER_LEN: usize = 512;
+
 /// The client: its orders, and what became of its connections.
 pub(super) struct Client {
     /// What the lab wants.
@@ -45,16 +48,16 @@ impl Default for Client {
 /// What the lab wants.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Orders {
-    /// End every talk.
+    /// End every talk and download.
     pub stop: bool,
     /// Make no more visits.
     pub no_visits: bool,
-    /// End the talks with these servers.
+    /// End the talks and downloads with these servers.
     pub leave: BTreeSet<String>,
 }
 
 impl Orders {
-    fn end_talk_with(&self, server: &str) -> bool {
+    fn end_those_with(&self, server: &str) -> bool {
         self.stop || self.leave.contains(server)
     }
 }
@@ -118,7 +121,7 @@ impl Client {
         self.end(&connection, result);
     }
 
-    /// One download.
+    /// One download, unless the lab wants it to end before.
     pub(super) async fn download(&self, vip: SocketAddr, bytes: u64, time: Duration) {
         let mut connection = self.begin(Kind::Download, vip);
         let result = self.read_download(&mut connection, bytes, time).await;
@@ -134,7 +137,7 @@ impl Client {
         let mut book = self.book();
         if book.visits.len() < MAX_VISITS {
             let Connection { vip, local, server, .. } = connection;
-            book.visits.push(Visit { vip, local, begun_us, server });
+            book.visits.push(Visit { vip, local, begun_us, ended_us: now_us(), server });
         }
     }
 
@@ -149,7 +152,7 @@ impl Client {
             tokio::select! {
                 () = pause => {}
                 // The sender lives as long as the client.
-                _ = orders.wait_for(|orders| orders.end_talk_with(&server)) => return Ok(()),
+                _ = orders.wait_for(|orders| orders.end_those_with(&server)) => return Ok(()),
             }
         }
         Ok(())
@@ -159,13 +162,18 @@ impl Client {
         connection.open().await?;
         let answer = connection.exchange(&format!("download {bytes} {}", time.as_millis())).await?;
         self.established(connection, &answer, &bytes.to_string())?;
+        let server = connection.server.clone().unwrap_or_default();
+        let mut orders = self.orders.subscribe();
         let place = {
-            let server = connection.server.clone().unwrap_or_default();
+            let server = server.clone();
             let mut book = self.book();
             book.downloads.push(Download { vip: connection.vip, server, begun_us: now_us(), ended_us: None });
             book.downloads.len() - 1
         };
-        connection.read_exactly(bytes).await?;
+        tokio::select! {
+            read = connection.read_exactly(bytes) => read?,
+            _ = orders.wait_for(|orders| orders.end_those_with(&server)) => return Ok(()),
+        }
         if let Some(download) = self.book().downloads.get_mut(place) {
             download.ended_us = Some(now_us());
         }
@@ -226,7 +234,7 @@ impl Connection {
         let stream = connected.context("no answer to the SYN")?.context("connecting")?;
         stream.set_nodelay(true)?;
         self.local = Some(stream.local_addr()?);
-        self.stream = Some(BufReader::with_capacity(READ_LEN.min(512), stream));
+        self.stream = Some(BufReader::with_capacity(BUFFER_LEN, stream));
         Ok(())
     }
 

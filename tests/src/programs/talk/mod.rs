@@ -38,10 +38,10 @@ pub const DOWNLOADS: &str = "downloads";
 /// Control request: make no more visits.
 pub const NO_VISITS: &str = "no-visits";
 
-/// Control request: end every talk, and make no more visits.
+/// Control request: end every talk and download, and make no more visits.
 pub const STOP: &str = "stop";
 
-/// Control request, followed by a blank and the name of a server: end the talks with it.
+/// Control request, followed by a blank and the name of a server: end the talks and downloads with it.
 pub const LEAVE: &str = "leave";
 
 /// New talks and downloads in a second.
@@ -49,6 +49,9 @@ const OPENED_PER_SECOND: u32 = 2_000;
 
 /// Visits under way at once; the next ones wait.
 const MAX_OPEN_VISITS: usize = 2_000;
+
+/// Descriptors for everything but connections.
+const SPARE_DESCRIPTORS: u64 = 64;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -75,7 +78,9 @@ pub struct Plan {
 /// When it can not listen at `control`, or there is nobody to connect to.
 pub fn talk(plan: &Plan, control: &Path) -> Result<()> {
     ensure!(!plan.servers.is_empty(), "nobody to talk to: give --server");
-    control::raise_descriptor_limit()?;
+    let limit = control::raise_descriptor_limit()?;
+    let most = u64::from(plan.talks) + u64::from(plan.downloads) + MAX_OPEN_VISITS as u64 + SPARE_DESCRIPTORS;
+    ensure!(most <= limit, "{most} descriptors are needed, and {limit} allowed: raise the hard limit (ulimit -Hn)");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = Arc::new(Client::default());

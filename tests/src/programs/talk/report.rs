@@ -73,6 +73,8 @@ pub struct Visit {
     pub local: Option<SocketAddr>,
     /// Just before it connected.
     pub begun_us: u64,
+    /// When it was answered, or broke.
+    pub ended_us: u64,
     /// Who answered; none when it broke.
     pub server: Option<String>,
 }
