@@ -137,12 +137,7 @@ pub(crate) fn attach_xdp(program: BorrowedFd<'_>, interface_index: u32) -> Resul
 
 /// Runs an XDP program `repeat` times on frames that begin as `frame`, in the calling thread's namespace, and lets the
 /// kernel carry out what it decides. Frames are used again as they were left: the program has to write what it needs.
-pub(crate) fn inject(
-    program: BorrowedFd<'_>,
-    frame: &[u8],
-    repeat: u32,
-    batch_size: u32,
-) -> io::Result<()> {
+pub(crate) fn inject(program: BorrowedFd<'_>, frame: &[u8], repeat: u32, batch_size: u32) -> io::Result<()> {
     let mut run = TestRun {
         program: program.as_raw_fd().unsigned_abs(),
         result: 0,

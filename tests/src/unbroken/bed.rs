@@ -111,6 +111,8 @@ pub(super) struct Health {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(default)]
 pub struct Flows {
+    /// Entries there are; 0 when the agent says nothing of a flow table.
+    pub capacity: u64,
     /// Entries in use.
     pub entries: u64,
     /// Flows that were recorded.
@@ -142,7 +144,8 @@ impl Bed {
         let mut fleet = WebFleet::new(layout.webs)?;
         // Room for as many connections to one VIP as a client can have.
         fleet.client.sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
-        let servers = (0..fleet.webs.len()).map(|web| Server::start(&mut fleet, web)).collect::<Result<_>>()?;
+        let servers =
+            (0..fleet.webs.len()).map(|web| Server::start(&mut fleet, web)).collect::<Result<_>>()?;
         let dir = fleet.lab.dir();
         let (config, socket) = (dir.join("lb.toml"), dir.join("lbd.sock"));
         let bpffs = fleet.node.bpffs()?.join("lb");
@@ -368,8 +371,7 @@ impl Client {
         poll("every connection is established", timeout, || {
             let report = self.report()?;
             let begun = |tally: &talk::Tally| tally.open_count() + tally.broken + tally.ended;
-            let all =
-                begun(&report.talks) >= talks.into() && begun(&report.downloads) >= downloads.into();
+            let all = begun(&report.talks) >= talks.into() && begun(&report.downloads) >= downloads.into();
             Ok(all.then_some(()))
         })
     }
@@ -415,7 +417,11 @@ fn config_text(
          rise = 2\n\
          fall = 3\n"
     );
-    let pool_keys = if std::env::var_os("LB_OLD").is_some() { String::new() } else { format!("flow_timeout = \"{}s\"\n", flow_timeout.as_secs()) };
+    let pool_keys = if std::env::var_os("LB_OLD").is_some() {
+        String::new()
+    } else {
+        format!("flow_timeout = \"{}s\"\n", flow_timeout.as_secs())
+    };
     // Writing to a string cannot fail.
     let _ = write!(text, "{}", members.config(&fleet.webs, &pool_keys));
     text

@@ -130,55 +130,39 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
     let lanes = lanes_of(&options.modes);
     let per_lane = options.connections / u32::try_from(lanes.len())?.max(1);
     ensure!(!lanes.is_empty() && options.connections > 0, "no connections to hold");
-    ensure!(per_lane <= MAX_PER_LANE, "a client can hold {MAX_PER_LANE} connections to a VIP, not {per_lane}");
+    ensure!(
+        per_lane <= MAX_PER_LANE,
+        "a client can hold {MAX_PER_LANE} connections to a VIP, not {per_lane}"
+    );
     progress.say(&format!("seed {}; making the site with {WEBS} servers", options.seed));
     let layout = Layout { webs: WEBS, members: MEMBERS, lanes, flow_timeout: options.flow_timeout };
     let bed = Bed::start(&layout)?;
-    let run = Run { options, progress, bed, moves: Moves::default(), kinds: BTreeMap::new(), log: Vec::new() };
+    let run =
+        Run { options, progress, bed, moves: Moves::default(), kinds: BTreeMap::new(), log: Vec::new() };
     run.run()
 }
 
 impl Run<'_> {
     fn run(mut self) -> Result<Summary> {
-        let mut findings = Vec::new();
-        if !self.bed.wait_settled()? {
-            findings.push("slots do not become stable after the start".to_owned());
-        }
+        let settled = self.bed.wait_settled()?;
         let client = self.connect()?;
-        let steady_before = self.bed.flows()?;
-        self.progress.say(&format!("{} flow entries with all connections", steady_before.entries));
-        if steady_before.entries > 0 {
-            findings.push(format!("{} flow entries before the first change", steady_before.entries));
-        }
-
+        let before = self.bed.flows()?;
+        self.progress.say(&format!("{} flow entries with all connections", before.entries));
         self.change_all(&client)?;
-        let after_changes = self.bed.flows()?;
+        let after = self.bed.flows()?;
         self.live_on(&client)?;
         let report = client.report()?;
         client.tell(talk::STOP)?;
-        let entries_after = self.wait_forgotten()?;
-        if entries_after > 0 {
-            findings.push(format!("{entries_after} flow entries after the connections ended"));
-        }
-
-        self.tell_failures(&report);
-        let (talks, visits) = (&report.talks, &report.visits);
-        let connections = u64::from(self.options.connections);
-        if talks.broken + visits.broken > 0 {
-            findings.push(format!("{} established and {} new connections broke", talks.broken, visits.broken));
+        let left = self.wait_forgotten()?;
+        if report.talks.broken + report.visits.broken > 0 {
+            self.tell_failures(&report);
             self.bed.explain();
         }
-        if talks.open_count() + talks.broken != connections || visits.ended == 0 {
-            findings.push(format!("not every connection is accounted for: {talks:?}, {visits:?}"));
+        let mut findings = self.judge(&report, &before, &after, left);
+        if !settled {
+            findings.push("slots do not become stable after the start".to_owned());
         }
-        let worst = self.moves.ratios.iter().copied().reduce(f64::max);
-        match worst {
-            None => findings.push("no change moved a slot".to_owned()),
-            Some(worst) if worst > MAX_MOVED_OVER_IDEAL => findings.push(format!(
-                "a change moved {worst:.3} times as many slots as it had to ({MAX_MOVED_OVER_IDEAL} is allowed)"
-            )),
-            Some(_) => {}
-        }
+        let (talks, visits) = (&report.talks, &report.visits);
         Ok(Summary {
             ok: findings.is_empty(),
             connections: self.options.connections,
@@ -186,19 +170,53 @@ impl Run<'_> {
             broken_established: talks.broken,
             new_connections: visits.begun,
             broken_new: visits.broken,
-            moved_over_ideal: worst.map(round),
+            moved_over_ideal: self.moves.worst().map(round),
             moved_over_ideal_mean: self.moves.mean().map(round),
             moved_needlessly: self.moves.needless,
-            flows_recorded: after_changes.recorded.saturating_sub(steady_before.recorded),
-            steady_flow_entries: steady_before.entries.max(entries_after),
+            flows_recorded: after.recorded.saturating_sub(before.recorded),
+            steady_flow_entries: before.entries.max(left),
             changes: self.kinds.values().sum(),
             kinds: self.kinds,
             modes: self.options.modes.iter().map(|mode| mode.name()).collect(),
             seed: self.options.seed,
             flow_timeout_seconds: self.options.flow_timeout.as_secs(),
-            flows_after_changes: after_changes,
+            flows_after_changes: after,
             findings,
         })
+    }
+
+    /// What is wrong, a sentence each. `before` and `after` are the flow table around the changes, and `left` is what it
+    /// had at the end.
+    fn judge(&self, report: &talk::Report, before: &Flows, after: &Flows, left: u64) -> Vec<String> {
+        let (talks, visits) = (&report.talks, &report.visits);
+        let accounted = talks.open_count() + talks.broken == u64::from(self.options.connections);
+        let worst = self.moves.worst();
+        let findings = [
+            (before.entries > 0, format!("{} flow entries before the first change", before.entries)),
+            (left > 0, format!("{left} flow entries after the connections ended")),
+            (
+                talks.broken + visits.broken > 0,
+                format!("{} established and {} new connections broke", talks.broken, visits.broken),
+            ),
+            (
+                !accounted || visits.ended == 0,
+                format!("not every connection is accounted for: {talks:?}, {visits:?}"),
+            ),
+            (after.capacity == 0, "`lbctl status` says nothing of a flow table".to_owned()),
+            (
+                after.recorded <= before.recorded,
+                "no flow was recorded although slots changed hands".to_owned(),
+            ),
+            (worst.is_none(), "no change moved a slot".to_owned()),
+            (
+                worst.is_some_and(|worst| worst > MAX_MOVED_OVER_IDEAL),
+                format!(
+                    "a change moved {:.3} times as many slots as it had to ({MAX_MOVED_OVER_IDEAL} is allowed)",
+                    worst.unwrap_or_default()
+                ),
+            ),
+        ];
+        findings.into_iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, finding)| finding).collect()
     }
 
     fn connect(&self) -> Result<Client> {
@@ -339,7 +357,7 @@ impl Run<'_> {
             eprintln!(
                 "broken at {:.1} s ({:.1} s after: {what}): {} to {}, from {:?}, with {}: {}",
                 at.as_secs_f64(),
-                (at - since).as_secs_f64(),
+                at.saturating_sub(since).as_secs_f64(),
                 failure.kind,
                 failure.vip,
                 failure.local,
@@ -362,12 +380,16 @@ impl Moves {
             let moved = Moved::between(before, after)?;
             match moved.over_least() {
                 Some(ratio) => self.ratios.push(ratio),
-                None => self.needless += moved.moved,
+                None => self.needless += moved.count,
             }
-            all.moved += moved.moved;
+            all.count += moved.count;
             all.least += moved.least;
         }
-        Ok(format!("{} slots moved, {} had to", all.moved, all.least))
+        Ok(format!("{} slots moved, {} had to", all.count, all.least))
+    }
+
+    fn worst(&self) -> Option<f64> {
+        self.ratios.iter().copied().reduce(f64::max)
     }
 
     fn mean(&self) -> Option<f64> {

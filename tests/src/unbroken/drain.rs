@@ -4,7 +4,7 @@
 //! Always holds: a new connection counts as late only if its client began it after the command had returned, so what was
 //! under way at that moment is nobody's mistake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -116,7 +116,9 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
         Err(error) => summary.findings.push(format!("{error:#}")),
     }
     if !summary.last_refused {
-        summary.findings.push("the drain of the last backend was not refused, or changed something".to_owned());
+        summary
+            .findings
+            .push("the drain of the last backend was not refused, or changed something".to_owned());
     }
     if summary.broken > 0 {
         bed.explain();
@@ -263,8 +265,8 @@ impl Drained {
 fn late_connections(bed: &Bed, client: &Client, drained: &[Drained]) -> Result<u64> {
     let returned: BTreeMap<SocketAddr, u64> =
         drained.iter().map(|lane| (lane.lane.frontend(), lane.returned_us)).collect();
-    let accepted: BTreeMap<(SocketAddr, u64), ()> =
-        bed.accepts(DRAINED)?.into_iter().map(|accept| ((accept.peer, accept.at_us), ())).collect();
+    let accepted: BTreeSet<(SocketAddr, u64)> =
+        bed.accepts(DRAINED)?.into_iter().map(|accept| (accept.peer, accept.at_us)).collect();
     let mut late = 0;
     for visit in client.visits()? {
         let (Some(local), Some(returned_us)) = (visit.local, returned.get(&visit.vip)) else { continue };

@@ -144,7 +144,10 @@ impl Planner {
             Kind::Undrain => &[Kind::Undrain, Kind::Drain, Kind::Add],
             Kind::Weight => &[],
             Kind::Flap => {
-                return Change::Flap { web: self.random.usize(..self.webs), hold_ms: self.random.u64(..2_000) };
+                return Change::Flap {
+                    web: self.random.usize(..self.webs),
+                    hold_ms: self.random.u64(..2_000),
+                };
             }
             Kind::Reload => return self.reload(members),
         };
@@ -169,7 +172,8 @@ impl Planner {
                 Kind::Add => (0..self.webs).filter(|web| !members.has(lane, *web)).collect(),
                 Kind::Drain | Kind::Remove if spare => members.active(lane).collect(),
                 Kind::RemoveDrained => {
-                    let long = |(web, since): (usize, u32)| (since + CHANGES_DRAINED <= number).then_some(web);
+                    let long =
+                        |(web, since): (usize, u32)| (since + CHANGES_DRAINED <= number).then_some(web);
                     members.drained(lane).filter_map(long).collect()
                 }
                 Kind::Undrain => members.drained(lane).map(|(web, _)| web).collect(),

@@ -36,7 +36,7 @@ struct Mapped {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Slots that have another backend than before.
-    pub moved: usize,
+    pub count: usize,
     /// Slots that had to: the sum of what the backends that grew gained.
     pub least: usize,
     /// Slots of the table.
@@ -55,13 +55,13 @@ impl Moved {
         let gain = |(backend, count): (&u32, &usize)| {
             count.saturating_sub(had.get(backend).copied().unwrap_or_default())
         };
-        Ok(Self { moved, least: has.iter().map(gain).sum(), slots: after.len() })
+        Ok(Self { count: moved, least: has.iter().map(gain).sum(), slots: after.len() })
     }
 
     /// Moved slots for each that had to move; none when none had to.
     pub fn over_least(self) -> Option<f64> {
         let as_float = |count| u32::try_from(count).map_or(f64::MAX, f64::from);
-        (self.least > 0).then(|| as_float(self.moved) / as_float(self.least))
+        (self.least > 0).then(|| as_float(self.count) / as_float(self.least))
     }
 }
 
@@ -102,7 +102,8 @@ impl SlotTables {
                 // SAFETY: the reference is to a mapped, aligned slot; volatile because the agent may write it.
                 unsafe { ptr::read_volatile(slot) }
             });
-            slot.map(Slot::current).with_context(|| format!("slot {index} of {frontend} lies outside the map"))
+            slot.map(Slot::current)
+                .with_context(|| format!("slot {index} of {frontend} lies outside the map"))
         };
         (offset..offset.saturating_add(count)).map(slot).collect()
     }
@@ -160,7 +161,7 @@ mod tests {
     fn the_least_that_must_move_is_what_the_growing_backends_gain() {
         // Backend 3 comes and gets a slot of each; a slot changes hands between 1 and 2 for nothing, twice.
         let moved = Moved::between(&[1, 1, 1, 2, 2, 2], &[3, 1, 2, 1, 3, 2]).unwrap();
-        assert_eq!(moved, Moved { moved: 4, least: 2, slots: 6 });
+        assert_eq!(moved, Moved { count: 4, least: 2, slots: 6 });
         assert_eq!(moved.over_least(), Some(2.0));
         assert_eq!(Moved::between(&[1, 2], &[1, 2]).unwrap().over_least(), None);
         assert!(Moved::between(&[1], &[1, 2]).is_err());

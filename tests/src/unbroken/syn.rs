@@ -1,7 +1,7 @@
-//! A flood of SYNs from random addresses and ports: a program of a few instructions that writes each frame anew and sends
-//! it out of an interface, run by the kernel as fast as it can.
+//! A flood of SYNs from random addresses and ports, and its end: a program of a few instructions that writes each frame
+//! anew and sends it out of an interface, run by the kernel as fast as it can; and one that drops such frames.
 //!
-//! The addresses are of 198.18.0.0/16 and 2001:2::/112 (RFC 2544 and RFC 5180: networks for benchmarks), 16 bits of them
+//! The addresses are of 198.18.0.0/16 and `2001:2::/112` (RFC 2544 and RFC 5180: networks for benchmarks), 16 bits of them
 //! and the 16 bits of the port random. Checksums stay right without computing one: what is added to a word of the address
 //! or the port is taken from another word that the same sums cover and that means nothing in a SYN (the sequence number,
 //! the IPv4 identification). Imports `bpf`.
@@ -14,10 +14,7 @@ use etherparse::PacketBuilder;
 
 use crate::bpf::{self, Instruction};
 
-/// The networks that the SYNs come from.
-pub(super) const SOURCES: [&str; 2] = ["198.18.0.0/16", "2001:2::/112"];
-
-/// The first address of each, the random 16 bits zero.
+/// The first addresses that the SYNs come from: the random 16 bits are zero.
 const FIRST_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0);
 
@@ -42,7 +39,12 @@ const SHIFT_RIGHT: u8 = 0x77;
 const LOAD_32: u8 = 0x61;
 const STORE_16: u8 = 0x6b;
 const STORE_CONSTANT_16: u8 = 0x6a;
+const LOAD_16: u8 = 0x69;
+const LOAD_8: u8 = 0x71;
+const JUMP: u8 = 0x05;
 const JUMP_GREATER: u8 = 0x2d;
+const JUMP_EQUAL: u8 = 0x15;
+const JUMP_NOT_EQUAL: u8 = 0x55;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 
@@ -143,6 +145,83 @@ fn program(frame: &[u8], v6: bool, interface_index: u32) -> Result<Vec<Instructi
         op(CALL, 0, 0, 0, REDIRECT),
         op(EXIT, 0, 0, 0, 0),
     ]);
+    Ok(program)
+}
+
+/// XDP actions.
+const DROP: i32 = 1;
+const PASS: i32 = 2;
+
+/// Stand for the distance to the end of a program that drops, or passes, until that is known.
+const TO_DROP: i16 = i16::MAX;
+const TO_PASS: i16 = i16::MIN;
+
+/// Ethernet types, and protocol numbers of tunnels.
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+const IPIP: i32 = 4;
+const IPV6_IN_IPV6: i32 = 41;
+
+/// Drops the SYNs of the flood, in a tunnel or not, on an interface of the calling thread's namespace, as long as the
+/// result lives; everything else passes.
+pub(super) fn attach_sink(interface_index: u32) -> Result<OwnedFd> {
+    let program = bpf::load_xdp(&sink()?, "syn_sink")?;
+    bpf::attach_xdp(program.as_fd(), interface_index)
+}
+
+/// The first bits of the sources are enough to tell them: nothing else of a lab begins so.
+fn sink() -> Result<Vec<Instruction>> {
+    let [a, b, ..] = FIRST_V4.octets();
+    let v4_source = u16::from_ne_bytes([a, b]).into();
+    let [a, b, c, d, ..] = FIRST_V6.octets();
+    let v6_source = i32::from_ne_bytes([a, b, c, d]);
+    // IPv4: the source, or the inner one of IPv4 in IPv4.
+    let v4 = [
+        op(JUMP_NOT_EQUAL, 5, 0, TO_PASS, u16::from_ne_bytes(IPV4).into()),
+        op(LOAD_16, 5, 2, 26, 0),
+        op(JUMP_EQUAL, 5, 0, TO_DROP, v4_source),
+        op(LOAD_8, 5, 2, 23, 0),
+        op(JUMP_NOT_EQUAL, 5, 0, TO_PASS, IPIP),
+        op(LOAD_16, 5, 2, 46, 0),
+        op(JUMP_EQUAL, 5, 0, TO_DROP, v4_source),
+        op(JUMP, 0, 0, TO_PASS, 0),
+    ];
+    // IPv6: the same.
+    let v6 = [
+        op(LOAD_32, 5, 2, 22, 0),
+        op(JUMP_EQUAL, 5, 0, TO_DROP, v6_source),
+        op(LOAD_8, 5, 2, 20, 0),
+        op(JUMP_NOT_EQUAL, 5, 0, TO_PASS, IPV6_IN_IPV6),
+        op(MOVE, 4, 2, 0, 0),
+        op(ADD_CONSTANT, 4, 0, 0, 94),
+        op(JUMP_GREATER, 4, 3, TO_PASS, 0),
+        op(LOAD_32, 5, 2, 62, 0),
+        op(JUMP_EQUAL, 5, 0, TO_DROP, v6_source),
+    ];
+    // r2: the frame; r3: its end.
+    let mut program = vec![
+        op(LOAD_32, 2, 1, 0, 0),
+        op(LOAD_32, 3, 1, 4, 0),
+        op(MOVE, 4, 2, 0, 0),
+        op(ADD_CONSTANT, 4, 0, 0, 54),
+        op(JUMP_GREATER, 4, 3, TO_PASS, 0),
+        op(LOAD_16, 5, 2, 12, 0),
+        op(JUMP_EQUAL, 5, 0, v4.len().try_into()?, u16::from_ne_bytes(IPV6).into()),
+    ];
+    program.extend(v4);
+    program.extend(v6);
+    let pass = program.len();
+    let ends = [op(MOVE_CONSTANT, 0, 0, 0, PASS), op(EXIT, 0, 0, 0, 0), op(MOVE_CONSTANT, 0, 0, 0, DROP)];
+    program.extend(ends);
+    program.push(op(EXIT, 0, 0, 0, 0));
+    for (place, instruction) in program.iter_mut().enumerate() {
+        let target = match instruction.offset {
+            TO_PASS => pass,
+            TO_DROP => pass + 2,
+            _ => continue,
+        };
+        instruction.offset = i16::try_from(target - place - 1)?;
+    }
     Ok(program)
 }
 

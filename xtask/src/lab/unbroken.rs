@@ -201,7 +201,11 @@ impl Ended {
         let total_seconds = (progress.elapsed().as_secs_f64() * 10.0).round() / 10.0;
         let timed = Timed { summary, total_seconds };
         let (line, text) = (serde_json::to_string(&timed), serde_json::to_string_pretty(&timed));
-        Ok(Self { ok, line: line.context("writing the summary")?, text: text.context("writing the summary")? })
+        Ok(Self {
+            ok,
+            line: line.context("writing the summary")?,
+            text: text.context("writing the summary")?,
+        })
     }
 }
 

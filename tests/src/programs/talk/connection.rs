@@ -195,15 +195,14 @@ impl Client {
     fn established(&self, connection: &mut Connection, answer: &str, wanted: &str) -> Result<()> {
         let (server, text) = answer.split_once(' ').context("an answer without a name")?;
         ensure!(text == wanted, "answered {text:?} instead of {wanted:?}");
-        match &connection.server {
-            Some(before) => ensure!(before == server, "answered by {server}, by {before} before"),
-            None => {
-                connection.server = Some(server.to_owned());
-                let mut book = self.book();
-                let tally = connection.kind.tally(&mut book.report);
-                *tally.open.entry(server.to_owned()).or_default() += 1;
-            }
+        if let Some(before) = &connection.server {
+            ensure!(before == server, "answered by {server}, by {before} before");
+            return Ok(());
         }
+        connection.server = Some(server.to_owned());
+        let mut book = self.book();
+        let tally = connection.kind.tally(&mut book.report);
+        *tally.open.entry(server.to_owned()).or_default() += 1;
         Ok(())
     }
 
@@ -263,7 +262,8 @@ impl Connection {
         let mut left = bytes;
         while left > 0 {
             let read = timeout(PATIENCE, self.stream()?.read(&mut chunk)).await;
-            let len = read.with_context(|| format!("silent for {PATIENCE:?}, {left} bytes before the end"))?;
+            let len =
+                read.with_context(|| format!("silent for {PATIENCE:?}, {left} bytes before the end"))?;
             match len.with_context(|| format!("receiving, {left} bytes before the end"))? {
                 0 => bail!("closed by the server, {left} bytes before the end"),
                 len => left = left.checked_sub(len as u64).context("more bytes than announced")?,

@@ -80,7 +80,10 @@ pub fn talk(plan: &Plan, control: &Path) -> Result<()> {
     ensure!(!plan.servers.is_empty(), "nobody to talk to: give --server");
     let limit = control::raise_descriptor_limit()?;
     let most = u64::from(plan.talks) + u64::from(plan.downloads) + MAX_OPEN_VISITS as u64 + SPARE_DESCRIPTORS;
-    ensure!(most <= limit, "{most} descriptors are needed, and {limit} allowed: raise the hard limit (ulimit -Hn)");
+    ensure!(
+        most <= limit,
+        "{most} descriptors are needed, and {limit} allowed: raise the hard limit (ulimit -Hn)"
+    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = Arc::new(Client::default());
