@@ -186,6 +186,83 @@ fn judge(report: &talk::Report, flooded: &Flooded, syns: u64) -> Vec<String> {
     findings.into_iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, finding)| finding).collect()
 }
 
+fn connect(bed: &Bed, options: &Options, progress: &Progress) -> Result<Client> {
+    // Longer than the flood can last.
+    let download_time = options.time + phases(options) * 3 + DRAIN_MARGIN * 2;
+    let client = bed.start_client(&talk::Plan {
+        servers: bed.members.lanes().map(Lane::frontend).collect(),
+        talks: options.talks,
+        downloads: options.downloads,
+        download_bytes: download_time.as_secs() * DOWNLOAD_BYTES_PER_SECOND,
+        download_time,
+        visits_per_second: 0,
+        seed: 0,
+    })?;
+    client.wait_established(options.talks, options.downloads)?;
+    let report = client.report()?;
+    progress.say(&format!("connections: {:?}; downloads: {:?}", report.talks.open, report.downloads.open));
+    let drained = web_name(DRAINED);
+    ensure!(report.talks.open.get(&drained).is_some_and(|count| *count > 0), "no connection to {drained}");
+    Ok(client)
+}
+
+/// The longest that slots learn and settle.
+fn phases(options: &Options) -> Duration {
+    options.flow_timeout + SETTLING
+}
+
+/// Drains a backend, ends its connections when every slot is past learning, and waits for the end of the drain; the
+/// flood lasts as long as this does. Returns how long the end of the drain took, if it came.
+fn drain_meanwhile(
+    bed: &Bed,
+    client: &Client,
+    options: &Options,
+    progress: &Progress,
+    sent: &AtomicU64,
+) -> Result<Option<Duration>> {
+    let start = Instant::now();
+    pause(LEAD)?;
+    ensure!(sent.load(Ordering::Relaxed) > 0, "no SYN was sent in {LEAD:?}");
+    for lane in bed.members.lanes() {
+        bed.edit(&format!("backend drain {}/{}", lane.pool(), web_name(DRAINED)))?;
+    }
+    progress.say(&format!("drained {} in every pool; the flood goes on", web_name(DRAINED)));
+    pause(phases(options) + Duration::from_secs(1))?;
+    let sent_so_far = sent.load(Ordering::Relaxed);
+    let flows = bed.flows()?;
+    progress.say(&format!("{sent_so_far} SYNs sent; {flows:?}; ending {}'s connections", web_name(DRAINED)));
+    client.tell(&format!("{} {}", talk::LEAVE, web_name(DRAINED)))?;
+    let left = Instant::now();
+    let mut waiting: BTreeSet<Lane> = bed.members.lanes().collect();
+    let ended = poll("the end of the drain", phases(options) * 2 + DRAIN_MARGIN, || {
+        let backends = bed.backends()?;
+        waiting.retain(|lane| {
+            let its = backends.iter().find(|it| it.is(&lane.pool(), &web_name(DRAINED)));
+            !its.is_some_and(|it| it.drained)
+        });
+        Ok(waiting.is_empty().then(|| left.elapsed()))
+    });
+    let ended = match ended {
+        Ok(time) => Some(time),
+        Err(error) if waiting.is_empty() || interrupted() => return Err(error),
+        Err(_) => None,
+    };
+    progress.say(&match ended {
+        Some(time) => format!("the drain ended {:.1} s after the connections", time.as_secs_f64()),
+        None => format!("the drain does not end; {}", remembered(bed)?),
+    });
+    pause(options.time.saturating_sub(start.elapsed()))?;
+    Ok(ended)
+}
+
+/// What the drained backend is still remembered for.
+fn remembered(bed: &Bed) -> Result<String> {
+    let name = web_name(DRAINED);
+    let its = bed.backends()?.into_iter().filter(|it| it.name == name);
+    let each: Vec<_> = its.map(|it| format!("{}: {}", it.pool, it.remembered_flows)).collect();
+    Ok(format!("flows remembered of {name}: {}", each.join(", ")))
+}
+
 /// Takes the SYNs off the cable where they leave the node for the servers.
 fn sink(bed: &Bed) -> Result<OwnedFd> {
     bed.fleet.back.host().enter(|| syn::attach_sink(port_of_node(bed)?))?
