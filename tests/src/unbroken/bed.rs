@@ -417,11 +417,7 @@ fn config_text(
          rise = 2\n\
          fall = 3\n"
     );
-    let pool_keys = if std::env::var_os("LB_OLD").is_some() {
-        String::new()
-    } else {
-        format!("flow_timeout = \"{}s\"\n", flow_timeout.as_secs())
-    };
+    let pool_keys = format!("flow_timeout = \"{}s\"\n", flow_timeout.as_secs());
     // Writing to a string cannot fail.
     let _ = write!(text, "{}", members.config(&fleet.webs, &pool_keys));
     text
