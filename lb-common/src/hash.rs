@@ -3,7 +3,7 @@
 //! Imports core only. Always holds: the same flow and key give the same slot in the kernel, the agent and on every
 //! peer. The key is random per cluster, so that nobody outside can aim at a slot; the hash is not cryptographic.
 
-use crate::abi::Address;
+use crate::abi::{Address, Affinity};
 
 /// Odd multipliers with well-spread bits.
 const MULTIPLIER_A: u64 = 0x9e6c_63d0_876a_3f6b;
@@ -54,6 +54,25 @@ pub const fn flow_hash(key: HashKey, flow: &Flow, v4: bool) -> u64 {
     let state = mix(key.0, pair(s3, d3));
     let state = if v4 { state } else { mix(mix(mix(state, pair(s0, d0)), pair(s1, d1)), pair(s2, d2)) };
     finish(mix(state, ports), key)
+}
+
+/// The parts of a flow that an affinity (its ABI number) looks at; the others are 0.
+#[inline(always)]
+pub const fn affine(flow: &Flow, affinity: u8) -> Flow {
+    let destination = if affinity == Affinity::SourceVip as u8 { flow.destination } else { [0; 4] };
+    Flow { source: flow.source, destination, source_port: 0, destination_port: 0, protocol: 0 }
+}
+
+/// The slot of a flow in a table of `slot_count` slots. `affinity` is an [`Affinity`] number, `v4` as for
+/// [`flow_hash`].
+#[inline(always)]
+pub const fn flow_slot(key: HashKey, flow: &Flow, v4: bool, affinity: u8, slot_count: u32) -> u32 {
+    let hash = if affinity == Affinity::Flow as u8 {
+        flow_hash(key, flow, v4)
+    } else {
+        flow_hash(key, &affine(flow, affinity), v4)
+    };
+    slot_of(hash, slot_count)
 }
 
 /// The slot of a hash in a table of `slot_count` slots: a multiplication, no division, any size.

@@ -4,11 +4,11 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, xdp_action},
     macros::map,
-    maps::{Array, DevMapHash, PerCpuArray},
+    maps::{Array, DevMapHash, LruHashMap, PerCpuArray},
 };
 use lb_common::abi::{
-    Backend, BackendCounters, BackendIdentity, ReverseEntry, ServiceCounters, ServiceEntry, Settings, Slot,
-    VERDICT_NUMBERS,
+    Backend, BackendCounters, BackendIdentity, FlowKey, FlowValue, Recorder, ReverseEntry, ServiceCounters,
+    ServiceEntry, Settings, Slot, VERDICT_NUMBERS,
 };
 
 /// Entries of a map until the loader sets the configured size.
@@ -36,6 +36,11 @@ pub static LB_VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(VERDICT
 pub static LB_DEVICES: DevMapHash = DevMapHash::with_max_entries(DEVICES, 0);
 #[map]
 pub static LB_SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+#[map]
+pub static LB_FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(SIZED_BY_LOADER, 0);
+#[map]
+pub static LB_RECORDER: PerCpuArray<Recorder> = PerCpuArray::with_max_entries(1, 0);
 
 /// First half of the flow hash's key; the loader sets it.
 #[unsafe(no_mangle)]

@@ -3,10 +3,13 @@
 use crate::maps;
 use aya_ebpf::{
     bindings::{bpf_fib_lookup, xdp_md},
-    helpers::bpf_fib_lookup as fib_lookup,
+    helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns},
 };
 use core::mem::MaybeUninit;
-use lb_common::abi::{Backend, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot, place};
+use lb_common::abi::{
+    Backend, FlowCell, FlowKey, FlowValue, Recorder, ReverseKey, ReverseValue, ServiceKey, ServiceValue,
+    Settings, Slot, place,
+};
 use lb_common::hash::HashKey;
 use lb_common::tables::{NextHop, Route, RouteAnswer, RouteQuestion, Tables, Traffic};
 
@@ -72,7 +75,12 @@ impl Fib {
     }
 }
 
+/// Nanoseconds in a millisecond.
+const NS_PER_MS: u64 = 1_000_000;
+
 impl Tables for KernelTables {
+    type Flow<'a> = &'a FlowCell;
+
     #[inline(always)]
     fn hash_key(&self) -> HashKey {
         HashKey(maps::HASH_KEY_0.load(), maps::HASH_KEY_1.load())
@@ -134,6 +142,33 @@ impl Tables for KernelTables {
             _ => RouteAnswer::None,
         };
         Route { answer, hop: NextHop { ethernet: ethernet(fib), ifindex: fib.ifindex } }
+    }
+
+    #[inline(always)]
+    fn now_ms(&self) -> u64 {
+        // SAFETY: the helper takes nothing and reads a clock.
+        unsafe { bpf_ktime_get_coarse_ns() / NS_PER_MS }
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<&FlowCell> {
+        let cell = maps::LB_FLOWS.get_ptr(key)?;
+        // SAFETY: the map hands out a pointer to a whole value, aligned to eight bytes as all values of hash maps are; it
+        // stays readable until the program run ends even if the entry is thrown out meanwhile.
+        Some(unsafe { &*cell.cast::<FlowCell>() })
+    }
+
+    #[inline(always)]
+    fn record(&self, key: &FlowKey, value: &FlowValue) -> bool {
+        maps::LB_FLOWS.insert(key, value, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn with_recorder<R>(&self, work: impl FnOnce(&mut Recorder, &Settings) -> R) -> Option<R> {
+        let settings = maps::LB_SETTINGS.get(0)?;
+        let recorder = maps::LB_RECORDER.get_ptr_mut(0)?;
+        // SAFETY: this CPU's own value of a per-CPU array; XDP programs are not preempted by one another on a CPU.
+        Some(work(unsafe { &mut *recorder }, settings))
     }
 
     #[inline(always)]

@@ -9,6 +9,8 @@ mod fake;
 mod cli;
 #[path = "api/client.rs"]
 mod client;
+#[path = "api/drain.rs"]
+mod drain;
 #[path = "api/hostile.rs"]
 mod hostile;
 #[path = "api/routes.rs"]

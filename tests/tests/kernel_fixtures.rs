@@ -41,6 +41,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Runs one fixture; the error says what came out differently.
 fn check(bed: &mut Bed, fixture: &Fixture) -> anyhow::Result<()> {
+    bed.record(fixture.recording)?;
     let before = bed.counters(fixture)?;
     let outcome = bed.run(&fixture.packet)?;
     let after = bed.counters(fixture)?;

@@ -36,6 +36,16 @@ impl BackendFlags {
     pub const VALID: u16 = 1;
     /// `ethernet`, `ifindex` and `mtu_bytes` are known; without it the kernel's FIB is asked.
     pub const RESOLVED: u16 = 2;
+    /// Given up: flows that are remembered as its own count as unknown.
+    pub const DEAD: u16 = 4;
+}
+
+impl Backend {
+    /// Whether flows that belong to it can still be sent to it.
+    #[inline(always)]
+    pub const fn keeps_flows(&self) -> bool {
+        self.flags & (BackendFlags::VALID | BackendFlags::DEAD) == BackendFlags::VALID
+    }
 }
 
 /// Who a backend index belongs to; for the agent, so that it finds its indexes again after a restart.

@@ -5,9 +5,11 @@
 
 mod backend;
 mod counters;
+mod flow;
 pub mod names;
 pub mod place;
 mod reason;
+mod recorder;
 mod reverse;
 mod service;
 mod settings;
@@ -15,14 +17,16 @@ mod slot;
 
 pub use backend::{Backend, BackendFlags, BackendIdentity};
 pub use counters::{BackendCounters, ServiceCounters, TrafficCounters};
+pub use flow::{FlowCell, FlowKey, FlowState, FlowValue};
 pub use reason::{DropReason, ForwardReason, PassReason, VERDICT_NUMBERS, verdict_name};
+pub use recorder::{FlowCounters, RECORD_KINDS, RecordKind, RecordRate, Recorder, Recording};
 pub use reverse::{REVERSE_PER_BACKEND, ReverseEntry, ReverseKey, ReverseValue};
-pub use service::{ForwardMode, ServiceEntry, ServiceKey, ServiceValue};
+pub use service::{Affinity, ForwardMode, ServiceEntry, ServiceKey, ServiceValue};
 pub use settings::Settings;
 pub use slot::{Phase, Slot};
 
 /// Version of every layout and number in this module; names the directory that maps are pinned under.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// An IPv6 address, or an IPv4 address in its v4-mapped form (RFC 4291 section 2.5.5.2), as four words in the order
 /// and byte order in which they lie in a packet.

@@ -23,8 +23,13 @@ pub const DEVICES: &str = "LB_DEVICES";
 /// One `Settings`, array.
 pub const SETTINGS: &str = "LB_SETTINGS";
 
+/// `FlowKey` to `FlowValue`, LRU hash: flows whose slots changed hands.
+pub const FLOWS: &str = "LB_FLOWS";
+/// One `Recorder`, per-CPU array.
+pub const RECORDER: &str = "LB_RECORDER";
+
 /// Every map that is pinned.
-pub const PINNED: [&str; 10] = [
+pub const PINNED: [&str; 12] = [
     SERVICES,
     SLOTS,
     BACKENDS,
@@ -35,6 +40,8 @@ pub const PINNED: [&str; 10] = [
     VERDICTS,
     DEVICES,
     SETTINGS,
+    FLOWS,
+    RECORDER,
 ];
 
 /// The XDP program.

@@ -73,6 +73,8 @@ reasons! {
         Unresolved = 69, "unresolved";
         /// The maps contradict each other; never seen unless something else writes them.
         Inconsistent = 70, "inconsistent";
+        /// A SYN that could not be remembered in the moment when it had to be; the client repeats it.
+        SynRefused = 71, "syn-refused";
     }
 }
 

@@ -29,8 +29,10 @@ pub struct ServiceValue {
     pub index: u32,
     /// A [`ForwardMode`] number.
     pub mode: u8,
+    /// An [`Affinity`] number.
+    pub affinity: u8,
     /// Always 0.
-    pub zero: [u8; 3],
+    pub zero: [u8; 2],
 }
 
 impl ServiceValue {
@@ -59,6 +61,18 @@ pub struct ServiceEntry {
     pub value: ServiceValue,
     /// Always 0.
     pub zero: [u64; 3],
+}
+
+/// What decides which slot a flow falls on. Numbers are part of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Affinity {
+    /// The 5-tuple.
+    Flow = 0,
+    /// The source address.
+    Source = 1,
+    /// The source address and the VIP.
+    SourceVip = 2,
 }
 
 /// How packets are forwarded (DESIGN, Forward modes). Numbers are part of the ABI.

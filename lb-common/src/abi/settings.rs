@@ -1,5 +1,6 @@
 //! What holds for the whole datapath.
 
+use super::recorder::{RECORD_KINDS, RecordRate};
 use bytemuck::{Pod, Zeroable};
 
 /// Settings of the datapath; the only entry of its map.
@@ -12,6 +13,12 @@ pub struct Settings {
     pub abi_version: u32,
     /// Entries of the reverse table; at 0 the return path is not looked at.
     pub reverse_entries: u32,
+    /// How fast flows may be recorded on one CPU, by [`super::RecordKind`].
+    pub record_rates: [RecordRate; RECORD_KINDS],
+    /// A [`super::Recording`] number.
+    pub recording: u32,
+    /// Always 0.
+    pub zero: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 24);
+const _: () = assert!(size_of::<Settings>() == 56);

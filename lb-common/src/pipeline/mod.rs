@@ -4,6 +4,7 @@
 //! Always holds: a packet that is passed is untouched, unless the reason says otherwise; a packet is either
 //! forwarded whole or not at all. Every stage is inlined: BPF functions return scalars only.
 
+mod choose;
 pub mod dsr_ipip;
 mod nat;
 mod parse;
@@ -15,7 +16,6 @@ use crate::abi::{
     Backend, BackendFlags, DropReason, ForwardMode, ForwardReason, PassReason, ReverseKey, ReverseValue,
     ServiceKey, ServiceValue,
 };
-use crate::hash::{flow_hash, slot_of};
 use crate::tables::{RouteAnswer, RouteQuestion, Tables, Traffic};
 use crate::wire::Packet;
 use nat::{Replacement, Side};
@@ -99,11 +99,9 @@ fn to_backend<P: Packet, T: Tables>(
     headers: &Headers,
     service: &ServiceValue,
 ) -> Verdict {
-    let Some(index) = choose(tables, headers, service) else {
-        return Verdict::Drop(DropReason::NoBackend);
-    };
+    let index = choose::choose(tables, headers, service);
     let Some(backend) = tables.backend(index) else {
-        return Verdict::Drop(DropReason::Inconsistent);
+        return Verdict::Drop(choose::no_backend(index));
     };
     if backend.flags & BackendFlags::VALID == 0 {
         return Verdict::Drop(DropReason::NoBackend);
@@ -115,23 +113,11 @@ fn to_backend<P: Packet, T: Tables>(
         None => Verdict::Drop(DropReason::Inconsistent),
     };
     if !matches!(verdict, Verdict::Drop(_)) {
-        let traffic = Traffic { bytes: u32::from(headers.length_bytes), opens: headers.opens };
+        let traffic = Traffic { bytes: u32::from(headers.length_bytes), opens: headers.opens() };
         tables.count_service(service.index, traffic);
         tables.count_backend(index, traffic);
     }
     verdict
-}
-
-/// Index of the backend that the packet's flow belongs to.
-#[inline(always)]
-fn choose<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue) -> Option<u32> {
-    let hash = flow_hash(tables.hash_key(), &headers.flow, headers.v4);
-    let (offset, count) = service.slots();
-    if count == 0 {
-        return None;
-    }
-    let slot = tables.slot(offset.wrapping_add(slot_of(hash, count)))?;
-    Some(slot.current())
 }
 
 #[inline(always)]

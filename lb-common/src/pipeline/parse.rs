@@ -22,8 +22,16 @@ pub struct Headers {
     pub ttl: u8,
     /// Type of service or traffic class: DSCP and ECN.
     pub traffic_class: u8,
-    /// Whether it is a TCP SYN without ACK.
-    pub opens: bool,
+    /// TCP's control bits; 0 for UDP.
+    pub control: u8,
+}
+
+impl Headers {
+    /// Whether the packet opens a TCP connection: SYN without ACK.
+    #[inline(always)]
+    pub const fn opens(&self) -> bool {
+        self.control & (tcp::SYN | tcp::ACK) == tcp::SYN
+    }
 }
 
 /// Family of a frame's packet.
@@ -83,7 +91,7 @@ fn parse_ipv4(window: Window<'_>) -> Result<Headers, PassReason> {
     let transport_offset = ethernet::LEN + header_length;
     let protocol = ip.byte::<{ ipv4::field::PROTOCOL }>();
     let room = usize::from(length_bytes) - header_length;
-    let opens = parse_transport(window, protocol, transport_offset, room)?;
+    let control = parse_transport(window, protocol, transport_offset, room)?;
     let Some((source_port, destination_port)) = ports(window, transport_offset) else {
         return Err(PassReason::Malformed);
     };
@@ -100,7 +108,7 @@ fn parse_ipv4(window: Window<'_>) -> Result<Headers, PassReason> {
         length_bytes,
         ttl: ip.byte::<{ ipv4::field::TTL }>(),
         traffic_class: ip.byte::<{ ipv4::field::TYPE_OF_SERVICE }>(),
-        opens,
+        control,
     })
 }
 
@@ -127,7 +135,7 @@ fn parse_ipv6(window: Window<'_>) -> Result<Headers, PassReason> {
         return Err(PassReason::Fragment);
     }
     let transport_offset = ethernet::LEN + ipv6::LEN;
-    let opens = parse_transport(window, protocol, transport_offset, usize::from(payload))?;
+    let control = parse_transport(window, protocol, transport_offset, usize::from(payload))?;
     let Some((source_port, destination_port)) = ports(window, transport_offset) else {
         return Err(PassReason::Malformed);
     };
@@ -138,7 +146,7 @@ fn parse_ipv6(window: Window<'_>) -> Result<Headers, PassReason> {
         length_bytes,
         ttl: ip.byte::<{ ipv6::field::HOP_LIMIT }>(),
         traffic_class: ((version_class >> 4) & 0xff) as u8,
-        opens,
+        control,
     })
 }
 
@@ -149,9 +157,9 @@ fn ports(window: Window<'_>, offset: usize) -> Option<(u16, u16)> {
     Some((header.half::<{ tcp::field::SOURCE_PORT }>(), header.half::<{ tcp::field::DESTINATION_PORT }>()))
 }
 
-/// Checks the transport header at `offset`, of which the IP packet has `room` bytes; says whether it is a SYN.
+/// Checks the transport header at `offset`, of which the IP packet has `room` bytes; gives TCP's control bits.
 #[inline(always)]
-fn parse_transport(window: Window<'_>, protocol: u8, offset: usize, room: usize) -> Result<bool, PassReason> {
+fn parse_transport(window: Window<'_>, protocol: u8, offset: usize, room: usize) -> Result<u8, PassReason> {
     match protocol {
         tcp::PROTOCOL => {
             let Some(header) = window.chunk::<{ tcp::LEN }>(offset) else {
@@ -161,7 +169,7 @@ fn parse_transport(window: Window<'_>, protocol: u8, offset: usize, room: usize)
             if header_length < tcp::LEN || header_length > room {
                 return Err(PassReason::Malformed);
             }
-            Ok(header.byte::<{ tcp::field::FLAGS }>() & (tcp::SYN | tcp::ACK) == tcp::SYN)
+            Ok(header.byte::<{ tcp::field::FLAGS }>())
         }
         udp::PROTOCOL => {
             let Some(header) = window.chunk::<{ udp::LEN }>(offset) else {
@@ -171,7 +179,7 @@ fn parse_transport(window: Window<'_>, protocol: u8, offset: usize, room: usize)
             if length < udp::LEN || length > room {
                 return Err(PassReason::Malformed);
             }
-            Ok(false)
+            Ok(0)
         }
         _ => Err(PassReason::OtherProtocol),
     }

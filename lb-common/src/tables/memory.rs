@@ -2,12 +2,13 @@
 
 use super::{Route, RouteAnswer, RouteQuestion, Tables, Traffic};
 use crate::abi::{
-    Address, Backend, BackendCounters, ReverseKey, ReverseValue, ServiceCounters, ServiceKey, ServiceValue,
-    Slot,
+    Address, Backend, BackendCounters, FlowCell, FlowKey, FlowValue, Recorder, ReverseKey, ReverseValue,
+    ServiceCounters, ServiceKey, ServiceValue, Settings, Slot,
 };
 use crate::hash::HashKey;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Tables in memory. Fields are public: whoever owns one fills it.
 #[derive(Debug)]
@@ -30,6 +31,62 @@ pub struct MemTables {
     pub backend_counters: RefCell<BTreeMap<u32, BackendCounters>>,
     /// Packets by verdict number.
     pub verdicts: RefCell<BTreeMap<u8, u64>>,
+    /// The monotonic clock, in milliseconds.
+    pub now_ms: Cell<u64>,
+    /// Flows that are remembered.
+    pub flows: RefCell<LruFlows>,
+    /// Budgets and counters of recording; one CPU.
+    pub recorder: RefCell<Recorder>,
+    /// What the agent told the datapath.
+    pub settings: Settings,
+}
+
+/// A flow table that throws out whoever was looked for the longest time ago.
+#[derive(Debug, Default)]
+pub struct LruFlows {
+    /// Most entries.
+    pub capacity: usize,
+    /// Entries with the number of their last use.
+    entries: BTreeMap<FlowKey, (Rc<FlowCell>, u64)>,
+    uses: u64,
+}
+
+impl LruFlows {
+    /// An empty table.
+    pub const fn new(capacity: usize) -> Self {
+        Self { capacity, entries: BTreeMap::new(), uses: 0 }
+    }
+
+    /// What is remembered of a flow; that counts as a use.
+    pub fn get(&mut self, key: &FlowKey) -> Option<Rc<FlowCell>> {
+        self.uses += 1;
+        let (cell, used) = self.entries.get_mut(key)?;
+        *used = self.uses;
+        Some(cell.clone())
+    }
+
+    /// Remembers a flow. False if there is no room at all.
+    pub fn insert(&mut self, key: FlowKey, value: FlowValue) -> bool {
+        if !self.entries.contains_key(&key) && self.entries.len() >= self.capacity {
+            let oldest = self.entries.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key);
+            if oldest.and_then(|key| self.entries.remove(&key)).is_none() {
+                return false;
+            }
+        }
+        self.uses += 1;
+        self.entries.insert(key, (Rc::new(FlowCell::new(value)), self.uses));
+        true
+    }
+
+    /// Forgets a flow.
+    pub fn remove(&mut self, key: &FlowKey) {
+        self.entries.remove(key);
+    }
+
+    /// Every flow.
+    pub fn iter(&self) -> impl Iterator<Item = (&FlowKey, FlowValue)> {
+        self.entries.iter().map(|(key, (cell, _))| (key, cell.load()))
+    }
 }
 
 impl MemTables {
@@ -45,11 +102,17 @@ impl MemTables {
             service_counters: RefCell::default(),
             backend_counters: RefCell::default(),
             verdicts: RefCell::default(),
+            now_ms: Cell::new(0),
+            flows: RefCell::default(),
+            recorder: RefCell::default(),
+            settings: Settings::default(),
         }
     }
 }
 
 impl Tables for MemTables {
+    type Flow<'a> = Rc<FlowCell>;
+
     fn hash_key(&self) -> HashKey {
         self.hash_key
     }
@@ -76,6 +139,22 @@ impl Tables for MemTables {
 
     fn route(&self, question: &RouteQuestion) -> Route {
         self.routes.get(&question.destination).copied().unwrap_or(Route::without_hop(RouteAnswer::None))
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<Rc<FlowCell>> {
+        self.flows.borrow_mut().get(key)
+    }
+
+    fn record(&self, key: &FlowKey, value: &FlowValue) -> bool {
+        self.flows.borrow_mut().insert(*key, *value)
+    }
+
+    fn with_recorder<R>(&self, work: impl FnOnce(&mut Recorder, &Settings) -> R) -> Option<R> {
+        Some(work(&mut self.recorder.borrow_mut(), &self.settings))
     }
 
     fn count_service(&self, index: u32, traffic: Traffic) {

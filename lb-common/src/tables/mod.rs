@@ -7,13 +7,22 @@
 mod memory;
 
 #[cfg(any(feature = "host", test))]
-pub use memory::MemTables;
+pub use memory::{LruFlows, MemTables};
 
-use crate::abi::{Address, Backend, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot};
+use crate::abi::{
+    Address, Backend, FlowCell, FlowKey, FlowValue, Recorder, ReverseKey, ReverseValue, ServiceKey,
+    ServiceValue, Settings, Slot,
+};
 use crate::hash::HashKey;
+use core::ops::Deref;
 
 /// The maps of the datapath, and the kernel's routing table.
 pub trait Tables {
+    /// A flow that is remembered, where it lies.
+    type Flow<'a>: Deref<Target = FlowCell>
+    where
+        Self: 'a;
+
     /// Key of the flow hash.
     fn hash_key(&self) -> HashKey;
 
@@ -34,6 +43,18 @@ pub trait Tables {
 
     /// Asks the kernel's routing and neighbour tables.
     fn route(&self, question: &RouteQuestion) -> Route;
+
+    /// The monotonic clock, in milliseconds; steps of a few are fine enough.
+    fn now_ms(&self) -> u64;
+
+    /// What is remembered of a flow.
+    fn flow(&self, key: &FlowKey) -> Option<Self::Flow<'_>>;
+
+    /// Remembers a flow. False if the table refuses.
+    fn record(&self, key: &FlowKey, value: &FlowValue) -> bool;
+
+    /// Lets `work` with this CPU's recorder and the settings; none if there is no such entry, which is never so.
+    fn with_recorder<R>(&self, work: impl FnOnce(&mut Recorder, &Settings) -> R) -> Option<R>;
 
     /// Counts a packet from a client for a frontend.
     fn count_service(&self, index: u32, traffic: Traffic);

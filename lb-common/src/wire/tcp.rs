@@ -19,7 +19,11 @@ pub mod field {
     pub const CHECKSUM: usize = 16;
 }
 
+/// Control bit FIN.
+pub const FIN: u8 = 0x01;
 /// Control bit SYN.
 pub const SYN: u8 = 0x02;
+/// Control bit RST.
+pub const RST: u8 = 0x04;
 /// Control bit ACK.
 pub const ACK: u8 = 0x10;

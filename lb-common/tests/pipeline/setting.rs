@@ -37,8 +37,14 @@ impl Setting {
             protocol: self.protocol,
             zero: 0,
         };
-        let value =
-            ServiceValue { slot_offset: 0, slot_count: 1, index: 0, mode: self.mode as u8, zero: [0; 3] };
+        let value = ServiceValue {
+            slot_offset: 0,
+            slot_count: 1,
+            index: 0,
+            mode: self.mode as u8,
+            affinity: 0,
+            zero: [0; 2],
+        };
         tables.services.insert(key, value);
         tables.slots.push(Slot::stable(0));
         tables.backends.push(self.backend());

@@ -3,6 +3,7 @@
 use super::state::{Loaded, State};
 use super::{AgentError, attach, desired, vips};
 use crate::config::Parsed;
+use crate::dataplane::Dataplane as _;
 use crate::health::Health;
 use crate::model::{Model, Node};
 use crate::telemetry::events::EventKind;
@@ -35,6 +36,7 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
     detach_unwanted(state, &model.node);
     let mut warnings: Vec<String> = parsed.warnings.entries().map(|entry| entry.message).collect();
     warnings.extend(restart_needed(&former.node, &model.node));
+    warnings.extend(moves_flows(&former, &model));
     let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode);
     notices.extend(vips::enable_forwarding(&model));
     notices.extend(vips::assign(&state.netlink, &model).await);
@@ -50,7 +52,8 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
 
 /// Points health checks, next hops and maps at `model`. Backends that were not checked until now begin with `initial`.
 fn switch(state: &mut State, model: &Model, initial: &BTreeMap<u64, Health>) -> Result<(), AgentError> {
-    state.resolver.update(desired::destinations(model))?;
+    let observed = state.dataplane.observe()?;
+    state.resolver.update(desired::destinations(model, &observed))?;
     state.runner.update(desired::targets(model, initial));
     tokio::task::block_in_place(|| state.reconcile_to(model))?;
     Ok(())
@@ -78,6 +81,23 @@ fn detach_unwanted(state: &mut State, node: &Node) {
         }
     }
     state.interfaces.retain(|interface| node.interfaces.contains(&interface.name));
+}
+
+/// Changes of a pool that its established connections do not survive: their flows fall on other slots.
+fn moves_flows(former: &Model, model: &Model) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (name, pool) in &model.pools {
+        let Some(before) = former.pools.get(name) else { continue };
+        let changes = [
+            ("slots", before.slots != pool.slots),
+            ("affinity", before.affinity != pool.affinity),
+            ("mode", before.mode != pool.mode),
+        ];
+        warnings.extend(changes.iter().filter(|(_, differs)| *differs).map(|(key, _)| {
+            format!("pool {name}: another `{key}` sends most established connections to other backends, which reset them")
+        }));
+    }
+    warnings
 }
 
 /// Settings that changed and are looked at only when the agent starts.

@@ -1,10 +1,10 @@
 //! The agent behind the control socket.
 
-use super::{Agent, report};
+use super::{Agent, edits, report};
 use crate::api::control::Control;
-use crate::api::edit::{AddBackend, BackendId, EditResult};
+use crate::api::edit::{AddBackend, BackendId, EditResult, SetState};
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::types::{AdminState, BackendInfo, Event, ServiceInfo, Status};
+use crate::api::types::{AdminState, BackendInfo, Event, HealthState, ServiceInfo, Status};
 use crate::config::edit::{self, BackendSpec};
 use crate::dataplane::DataplaneError;
 use crate::model;
@@ -19,6 +19,33 @@ fn admin_state(state: AdminState) -> model::AdminState {
         AdminState::Drain => model::AdminState::Drain,
         AdminState::Maintenance => model::AdminState::Maintenance,
     }
+}
+
+/// Whether a backend gets new flows now. One without a result yet gets them where slots name it.
+fn takes_new_flows(backend: &BackendInfo) -> bool {
+    let wanted = backend.admin_state == AdminState::Active && backend.weight > 0;
+    wanted
+        && match backend.health.state {
+            HealthState::Up => true,
+            HealthState::Unknown => backend.slot_share_percent > 0.0,
+            HealthState::Down => false,
+        }
+}
+
+/// Refuses to take the backend `name` out of its pool, all of whose backends are `pool`, if it is the last one that
+/// takes new flows.
+fn refuse_the_last(pool: &[BackendInfo], name: &str) -> Result<(), ApiError> {
+    let mut serving = pool.iter().filter(|backend| takes_new_flows(backend));
+    let (Some(last), None) = (serving.next(), serving.next()) else { return Ok(()) };
+    if last.name != name {
+        return Ok(());
+    }
+    let message = format!(
+        "{}/{name} is the last backend of its pool that takes new flows: without it new clients find nobody",
+        last.pool
+    );
+    let hint = "bring another one up first, or do it all the same with --force (\"force\": true)";
+    Err(ApiError::new(ErrorCode::NeedsForce, message).with_hint(hint))
 }
 
 impl Control for Agent {
@@ -69,12 +96,90 @@ impl Control for Agent {
         self.edit(move |text| edit::set_weight(text, &backend.pool, &backend.name, weight)).await
     }
 
-    async fn set_state(&self, backend: BackendId, state: AdminState) -> Result<EditResult, ApiError> {
-        let state = admin_state(state);
-        self.edit(move |text| edit::set_state(text, &backend.pool, &backend.name, state)).await
+    async fn set_state(&self, id: BackendId, request: SetState) -> Result<EditResult, ApiError> {
+        // One lock for the look and the edit, so that two drains at once cannot both see the other's backend serve.
+        let mut state = self.state.lock().await;
+        if request.state != AdminState::Active && !request.force {
+            let pool = report::backends(&state, Some(&id.pool)).await.map_err(|error| internal(&error))?;
+            refuse_the_last(&pool, &id.name)?;
+        }
+        let wanted = admin_state(request.state);
+        edits::edit_in(&mut state, move |text| edit::set_state(text, &id.pool, &id.name, wanted)).await
     }
 
     async fn reload(&self) -> Result<EditResult, ApiError> {
         self.reload_file().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::{HealthInfo, NextHop};
+
+    const ACTIVE: AdminState = AdminState::Active;
+    const UP: HealthState = HealthState::Up;
+
+    fn backend(name: &str, admin_state: AdminState, weight: u32, health: HealthState) -> BackendInfo {
+        BackendInfo {
+            pool: "web".to_owned(),
+            name: name.to_owned(),
+            index: 0,
+            address: [10, 0, 0, 1].into(),
+            port: None,
+            weight,
+            admin_state,
+            health: HealthInfo { state: health, since_seconds: 0, reason: None, last_latency_us: None },
+            slot_share_percent: 0.0,
+            next_hop: NextHop::Unresolved { error: String::new() },
+            packets: 0,
+            bytes: 0,
+            new_connections: 0,
+            remembered_flows: 0,
+            settles_in_seconds: None,
+            drained: false,
+        }
+    }
+
+    /// Whether `a` may go from a pool of `a`, which takes new flows, and `other`.
+    fn may_go_beside(other: BackendInfo) -> bool {
+        refuse_the_last(&[backend("a", ACTIVE, 100, UP), other], "a").is_ok()
+    }
+
+    #[test]
+    fn the_last_backend_that_takes_new_flows_stays_unless_forced() {
+        let error = refuse_the_last(&[backend("a", ACTIVE, 100, UP)], "a").unwrap_err();
+        assert_eq!(error.code, ErrorCode::NeedsForce);
+        assert!(error.message.starts_with("web/a is the last backend of its pool"), "{error}");
+        assert!(error.hint.is_some_and(|hint| hint.contains("--force")));
+    }
+
+    #[test]
+    fn another_one_counts_only_if_it_takes_new_flows() {
+        assert!(may_go_beside(backend("b", ACTIVE, 1, UP)));
+        assert!(!may_go_beside(backend("b", ACTIVE, 0, UP)));
+        assert!(!may_go_beside(backend("b", AdminState::Drain, 100, UP)));
+        assert!(!may_go_beside(backend("b", AdminState::Maintenance, 100, UP)));
+        assert!(!may_go_beside(backend("b", ACTIVE, 100, HealthState::Down)));
+    }
+
+    #[test]
+    fn one_without_a_result_counts_if_slots_name_it() {
+        let unknown = backend("b", ACTIVE, 100, HealthState::Unknown);
+        assert!(!may_go_beside(unknown.clone()));
+        assert!(may_go_beside(BackendInfo { slot_share_percent: 50.0, ..unknown }));
+    }
+
+    #[test]
+    fn one_that_takes_no_new_flows_may_always_go() {
+        for gone in [
+            backend("a", ACTIVE, 100, HealthState::Down),
+            backend("a", ACTIVE, 0, UP),
+            backend("a", AdminState::Drain, 100, UP),
+        ] {
+            assert!(refuse_the_last(std::slice::from_ref(&gone), "a").is_ok());
+            assert!(refuse_the_last(&[gone, backend("b", ACTIVE, 100, UP)], "a").is_ok());
+        }
+        assert!(refuse_the_last(&[], "a").is_ok());
     }
 }

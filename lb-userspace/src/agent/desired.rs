@@ -5,9 +5,11 @@ use crate::health::{BackendId, Health, Target, TargetStatus};
 use crate::model::{AdminState, Backend, Model};
 use crate::netlink::{NextHop, NextHopError, NextHopTable};
 use crate::reconcile::{BackendName, Hop, identity};
+use lb_common::abi::ip_address;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Health of a backend: up without a check; else what its check says.
 pub fn health_of(
@@ -57,6 +59,31 @@ pub fn healthy(
     healthy
 }
 
+/// Backends whose connections are given up: in maintenance, or down for as long as their pool says.
+pub fn dead(
+    model: &Model,
+    checked: &BTreeMap<BackendId, TargetStatus>,
+    now: Instant,
+) -> BTreeSet<BackendName> {
+    let mut dead = BTreeSet::new();
+    for (pool_name, pool) in &model.pools {
+        let is_dead = |backend: &&Backend| {
+            let id = BackendId { pool: pool_name.clone(), backend: backend.name.clone() };
+            let down =
+                checked.get(&id).map(|target| &target.status).filter(|_| pool.check.is_some()).is_some_and(
+                    |status| {
+                        status.health == Health::Down
+                            && now.saturating_duration_since(status.since) >= pool.dead_after
+                    },
+                );
+            backend.state == AdminState::Maintenance || down
+        };
+        let names = pool.backends.iter().filter(is_dead);
+        dead.extend(names.map(|backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() }));
+    }
+    dead
+}
+
 /// The health of every backend by identity, to go on from.
 pub fn health_by_identity(
     model: &Model,
@@ -104,7 +131,7 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
         let check = Arc::new(check.clone());
         let service = model.services.values().find(|service| service.pool == *pool_name);
         let service_port = service.and_then(|service| service.ports.first().copied());
-        for backend in &pool.backends {
+        for backend in pool.backends.iter().filter(|backend| backend.state != AdminState::Maintenance) {
             let Some(port) = check.port.or(backend.port).or(service_port) else { continue };
             targets.push(Target {
                 id: BackendId { pool: pool_name.clone(), backend: backend.name.clone() },
@@ -121,9 +148,11 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
     targets
 }
 
-/// Addresses whose next hops are followed.
-pub fn destinations(model: &Model) -> BTreeSet<IpAddr> {
-    model.pools.values().flat_map(|pool| pool.backends.iter().map(|backend| backend.address)).collect()
+/// Addresses whose next hops are followed: of the model's backends, and of those that are gone and may have flows left.
+pub fn destinations(model: &Model, observed: &Observed) -> BTreeSet<IpAddr> {
+    let configured =
+        model.pools.values().flat_map(|pool| pool.backends.iter().map(|backend| backend.address));
+    configured.chain(observed.backends.values().map(|(_, entry)| ip_address(entry.address))).collect()
 }
 
 #[cfg(test)]

@@ -17,38 +17,7 @@ impl Agent {
         edit: impl FnOnce(&str) -> Result<String, EditError> + Send,
     ) -> Result<EditResult, ApiError> {
         let mut state = self.state.lock().await;
-        let (former, on_disk) = config::load(&state.path).map_err(|error| load_error(&error))?;
-        if on_disk != state.loaded.text {
-            let message =
-                format!("{} was changed by somebody else since it was loaded", state.path.display());
-            return Err(ApiError::new(ErrorCode::Conflict, message)
-                .with_hint("apply that change with `lbctl reload`, then edit again"));
-        }
-        let text = edit(&on_disk).map_err(|error| edit_error(&error))?;
-        if text == on_disk {
-            return Ok(unchanged(&state));
-        }
-        let parsed = config::parse(&text, &state.path).map_err(|errors| config_errors(&errors))?;
-        let generation = state.loaded.generation;
-        let warnings =
-            apply::apply(&mut state, parsed, text.clone()).await.map_err(|error| refused(&state, &error))?;
-        let written = match config::load(&state.path) {
-            Ok((_, now)) if now == on_disk => {
-                config::write_atomically(&state.path, &text).map_err(|error| error.to_string())
-            }
-            _ => Err(format!("{} was changed by somebody else meanwhile", state.path.display())),
-        };
-        if let Err(error) = written {
-            // The file is the truth: what it does not say must not be in force.
-            let undone = apply::apply(&mut state, former, on_disk).await;
-            state.loaded.generation = generation;
-            let mut message = error;
-            if let Err(undo) = undone {
-                message = format!("{message}; and going back failed: {undo}");
-            }
-            return Err(ApiError::new(ErrorCode::Internal, message).with_hint("nothing was changed"));
-        }
-        Ok(EditResult { generation: state.loaded.generation, changed: true, warnings })
+        edit_in(&mut state, edit).await
     }
 
     /// Reads the file again and applies it.
@@ -69,6 +38,44 @@ impl Agent {
             apply::apply(&mut state, parsed, text).await.map_err(|error| refused(&state, &error))?;
         Ok(EditResult { generation: state.loaded.generation, changed: true, warnings })
     }
+}
+
+/// Edits the file by `edit`, if the result is valid and takes effect. For one who holds the lock and has looked at what
+/// is in force.
+pub(super) async fn edit_in(
+    state: &mut State,
+    edit: impl FnOnce(&str) -> Result<String, EditError> + Send,
+) -> Result<EditResult, ApiError> {
+    let (former, on_disk) = config::load(&state.path).map_err(|error| load_error(&error))?;
+    if on_disk != state.loaded.text {
+        let message = format!("{} was changed by somebody else since it was loaded", state.path.display());
+        return Err(ApiError::new(ErrorCode::Conflict, message)
+            .with_hint("apply that change with `lbctl reload`, then edit again"));
+    }
+    let text = edit(&on_disk).map_err(|error| edit_error(&error))?;
+    if text == on_disk {
+        return Ok(unchanged(state));
+    }
+    let parsed = config::parse(&text, &state.path).map_err(|errors| config_errors(&errors))?;
+    let generation = state.loaded.generation;
+    let warnings = apply::apply(state, parsed, text.clone()).await.map_err(|error| refused(state, &error))?;
+    let written = match config::load(&state.path) {
+        Ok((_, now)) if now == on_disk => {
+            config::write_atomically(&state.path, &text).map_err(|error| error.to_string())
+        }
+        _ => Err(format!("{} was changed by somebody else meanwhile", state.path.display())),
+    };
+    if let Err(error) = written {
+        // The file is the truth: what it does not say must not be in force.
+        let undone = apply::apply(state, former, on_disk).await;
+        state.loaded.generation = generation;
+        let mut message = error;
+        if let Err(undo) = undone {
+            message = format!("{message}; and going back failed: {undo}");
+        }
+        return Err(ApiError::new(ErrorCode::Internal, message).with_hint("nothing was changed"));
+    }
+    Ok(EditResult { generation: state.loaded.generation, changed: true, warnings })
 }
 
 fn unchanged(state: &State) -> EditResult {

@@ -5,6 +5,7 @@ use crate::api::server::BindError;
 use crate::config::{LoadError, WriteError};
 use crate::dataplane::DataplaneError;
 use crate::dataplane::kernel::KernelError;
+use crate::keeper::KeepError;
 use crate::netlink::NetlinkError;
 use crate::reconcile::ReconcileError;
 use std::path::PathBuf;
@@ -81,4 +82,13 @@ pub enum AgentError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl From<KeepError> for AgentError {
+    fn from(error: KeepError) -> Self {
+        match error {
+            KeepError::Reconcile(error) => Self::Reconcile(error),
+            KeepError::Dataplane(error) => Self::Dataplane(error),
+        }
+    }
 }

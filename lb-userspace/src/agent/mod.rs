@@ -5,6 +5,7 @@
 //! goes on serving; ending the agent leaves the datapath as it is.
 
 mod apply;
+mod around;
 mod attach;
 mod control;
 mod desired;
@@ -15,6 +16,7 @@ mod rates;
 mod report;
 mod run;
 mod state;
+mod tend;
 mod vips;
 
 pub use error::AgentError;

@@ -2,7 +2,7 @@
 
 use super::rates::Counters;
 use super::state::State;
-use super::{desired, vips};
+use super::{around, desired, vips};
 use crate::api::types::{
     AdminState, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo, ForwardMode,
     HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, Status, VerdictCount, VerdictKind,
@@ -11,10 +11,11 @@ use crate::dataplane::{Dataplane as _, DataplaneError, Observed};
 use crate::health::{BackendId, Health, TargetStatus};
 use crate::model::{self, Backend, Pool};
 use crate::netlink::NextHopTable;
+use crate::phases;
 use crate::reconcile::{identity, service_key};
 use crate::telemetry::events::{self, EventKind};
-use lb_common::abi::{ABI_VERSION, ServiceCounters, verdict_name};
-use std::collections::{BTreeMap, HashMap};
+use lb_common::abi::{ABI_VERSION, RecordKind, ServiceCounters, verdict_name};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hasher as _;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -51,8 +52,27 @@ pub async fn status(state: &State) -> Result<Status, DataplaneError> {
         backends: counts(state),
         verdicts: verdicts(state)?,
         vips: vips::report(state).await,
-        flows: FlowTableInfo::default(),
+        flows: flow_table(state, &observed),
     })
+}
+
+/// The flow table as it was last seen.
+fn flow_table(state: &State, observed: &Observed) -> FlowTableInfo {
+    let book = &state.keeper.book;
+    let mut counters = book.counters;
+    let phases = phases::count(observed);
+    FlowTableInfo {
+        capacity: u64::from(observed.capacity.flows),
+        entries: book.entries,
+        recorded: counters.recorded,
+        hits: counters.hits,
+        evicted: book.evicted,
+        refused_opening: *counters.refused(RecordKind::Opening),
+        refused_established: *counters.refused(RecordKind::Established),
+        refused_udp: *counters.refused(RecordKind::Udp),
+        slots_learning: phases.learning,
+        slots_tracked: phases.tracked,
+    }
 }
 
 fn limits(state: &State, observed: &Observed) -> Vec<LimitUsage> {
@@ -63,6 +83,7 @@ fn limits(state: &State, observed: &Observed) -> Vec<LimitUsage> {
         usage("services", observed.services.len() as u64, u64::from(observed.capacity.services)),
         usage("backends", observed.backends.len() as u64, u64::from(observed.capacity.backends)),
         usage("slots", slots, u64::from(observed.capacity.slots)),
+        usage("flows", state.keeper.book.entries, u64::from(observed.capacity.flows)),
         usage("devices", observed.devices.len() as u64, DEVICES_CAPACITY),
         usage("probes", load.probes as u64, load.max_probes as u64),
     ]
@@ -161,6 +182,8 @@ struct Sources {
     observed: Observed,
     indexes: HashMap<u64, u32>,
     slots: HashMap<u32, u32>,
+    /// Backends that learning slots had before.
+    bases: HashSet<u32>,
     checked: BTreeMap<BackendId, TargetStatus>,
     hops: NextHopTable,
     interfaces: HashMap<u32, String>,
@@ -170,14 +193,17 @@ struct Sources {
 pub async fn backends(state: &State, wanted: Option<&str>) -> Result<Vec<BackendInfo>, DataplaneError> {
     let observed = state.dataplane.observe()?;
     let mut slots = HashMap::new();
+    let mut bases = HashSet::new();
     for slot in observed.tables.values().flatten() {
         *slots.entry(slot.current()).or_default() += 1;
+        bases.extend(slot.has_base().then_some(slot.base()));
     }
     let links = state.netlink.links().await.unwrap_or_default();
     let sources = Sources {
         indexes: observed.backends.iter().map(|(index, (identity, _))| (identity.identity, *index)).collect(),
         observed,
         slots,
+        bases,
         checked: state.health(),
         hops: state.hops(),
         interfaces: links.into_iter().map(|link| (link.index, link.name)).collect(),
@@ -208,6 +234,12 @@ fn backend_info(
         _ => lb_common::abi::BackendCounters::default(),
     };
     let slots = index.and_then(|index| sources.slots.get(&index)).copied().unwrap_or(0);
+    let flows = index.and_then(|index| state.keeper.book.flows.get(&index)).copied().unwrap_or(0);
+    let settles_in = index.filter(|index| sources.bases.contains(index)).map(|index| {
+        let settles_in =
+            state.keeper.settles_in(&state.loaded.model, &sources.observed, index, around::now());
+        settles_in.unwrap_or_default()
+    });
     Ok(BackendInfo {
         pool: pool_name.to_owned(),
         name: backend.name.clone(),
@@ -226,9 +258,9 @@ fn backend_info(
         packets: counters.packets,
         bytes: counters.bytes,
         new_connections: counters.new_connections,
-        remembered_flows: 0,
-        settles_in_seconds: None,
-        drained: false,
+        remembered_flows: flows,
+        settles_in_seconds: settles_in.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
+        drained: slots == 0 && flows == 0 && settles_in.is_none(),
     })
 }
 

@@ -2,19 +2,20 @@
 
 use super::rates::RateMeter;
 use super::state::{Loaded, State};
-use super::{Agent, AgentError, attach, desired, privileges, report, vips};
+use super::{Agent, AgentError, attach, desired, privileges, report, tend, vips};
 use crate::api::lock::AgentLock;
 use crate::api::server::{Server, ServerLimits};
 use crate::config::{self, Parsed};
 use crate::dataplane::kernel::{self, KernelConfig, KernelDataplane, LogLevel};
 use crate::dataplane::{Capacity, Dataplane as _, Observed};
 use crate::health::{Health, HealthEvent, Runner};
-use crate::model::{DatapathLog, Model};
+use crate::keeper::Keeper;
+use crate::model::DatapathLog;
 use crate::netlink::{Netlink, Resolver, ResolverOptions};
-use crate::reconcile::Reconciler;
 use crate::telemetry::events::{EventKind, EventLog};
 use lb_common::abi::BackendFlags;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -96,7 +97,12 @@ async fn start(
     let limits = model.node.limits;
     let mut dataplane = KernelDataplane::open(&KernelConfig {
         bpffs: model.node.bpffs.clone(),
-        capacity: Capacity { services: limits.services, backends: limits.backends, slots: limits.slots },
+        capacity: Capacity {
+            services: limits.services,
+            backends: limits.backends,
+            slots: limits.slots,
+            flows: limits.flows,
+        },
         log_level: log_level(model.node.datapath_log),
     })?;
     if let Some(point) = &dataplane.mounted {
@@ -108,8 +114,8 @@ async fn start(
     let observed = dataplane.observe()?;
     let former_health = former_health(&observed);
     let resolver = Resolver::spawn(ResolverOptions { follow_default_gateways: true })?;
-    resolver.update(desired::destinations(&model))?;
-    wait_for_next_hops(&resolver, &model).await;
+    resolver.update(desired::destinations(&model, &observed))?;
+    wait_for_next_hops(&resolver, &desired::destinations(&model, &observed)).await;
     let (mut runner, health_events) = Runner::new();
     runner.update(desired::targets(&model, &former_health));
     let events = Arc::new(EventLog::new());
@@ -118,7 +124,7 @@ async fn start(
         path,
         loaded: Loaded { text, model, warnings, generation: 1, at: SystemTime::now() },
         dataplane,
-        reconciler: Reconciler::default(),
+        keeper: Keeper::default(),
         rates: RateMeter::default(),
         runner,
         resolver,
@@ -196,8 +202,7 @@ fn former_health(observed: &Observed) -> BTreeMap<u64, Health> {
 }
 
 /// Waits a little until every backend's next hop is known or known to be missing.
-async fn wait_for_next_hops(resolver: &Resolver, model: &Model) {
-    let wanted = desired::destinations(model);
+async fn wait_for_next_hops(resolver: &Resolver, wanted: &BTreeSet<IpAddr>) {
     let mut table = resolver.table();
     let known = table.wait_for(|table| {
         let settled = |address| {
@@ -221,6 +226,7 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
     let mut timer = tokio::time::interval(RESYNC_INTERVAL);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::new();
+    let mut next_look = tokio::time::Instant::now() + tend::SHORTEST;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -232,6 +238,10 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
                 }
             }
             Ok(()) = hops.changed() => agent.state.lock().await.reconcile("next hops"),
+            () = tokio::time::sleep_until(next_look) => {
+                let pause = tend::tend(agent).await;
+                next_look = tokio::time::Instant::now() + pause;
+            }
             _ = timer.tick() => resync(agent).await,
         }
     }

@@ -1,22 +1,20 @@
 //! Everything that the agent knows and holds.
 
+use super::AgentError;
+use super::around::Around;
 use super::rates::RateMeter;
-use super::{AgentError, desired};
 use crate::api::types::InterfaceInfo;
+use crate::dataplane::Dataplane as _;
 use crate::dataplane::kernel::KernelDataplane;
-use crate::dataplane::{Dataplane as _, Observed, Op};
 use crate::health::{self, Runner, TargetStatus};
+use crate::keeper::Keeper;
 use crate::model::Model;
 use crate::netlink::{Netlink, NextHopTable, Resolver};
-use crate::reconcile::{Desired, Plan, Reconciler};
 use crate::telemetry::events::{EventKind, EventLog};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
-
-/// Rounds of planning for one change at most; more than one is needed only where slots are scarce.
-const MAX_ROUNDS: usize = 64;
 
 /// The configuration in force.
 pub struct Loaded {
@@ -40,8 +38,8 @@ pub struct State {
     pub loaded: Loaded,
     /// Maps and program.
     pub dataplane: KernelDataplane,
-    /// Makes plans.
-    pub reconciler: Reconciler,
+    /// Keeps the maps true.
+    pub keeper: Keeper,
     /// How fast the services' counters grow.
     pub rates: RateMeter,
     /// Health checks.
@@ -71,23 +69,14 @@ impl State {
         self.runner.snapshot()
     }
 
-    /// What the maps should hold for `model`, against what they hold.
-    fn plan(&mut self, model: &Model, observed: &Observed) -> Result<Plan, AgentError> {
-        let healthy = desired::healthy(model, &self.health(), &desired::in_use(observed));
-        let hops = desired::hops(&self.hops());
-        let mut devices: BTreeSet<u32> = self.interfaces.iter().map(|interface| interface.ifindex).collect();
-        devices.extend(hops.values().flatten().map(|hop| hop.ifindex));
-        let desired = Desired { model, healthy: &healthy, hops: &hops, devices: &devices };
-        Ok(self.reconciler.plan(&desired, observed)?)
-    }
-
     /// Whether the maps have room for `model`. Changes nothing.
     ///
     /// # Errors
     /// When they do not, or cannot be read.
     pub fn check_room(&mut self, model: &Model) -> Result<(), AgentError> {
         let observed = self.dataplane.observe()?;
-        self.plan(model, &observed).map(|_| ())
+        self.keeper.plan(&Around::of(self), model, &observed, None)?;
+        Ok(())
     }
 
     /// Makes the maps true to `model`. Returns how many operations that took.
@@ -95,27 +84,17 @@ impl State {
     /// # Errors
     /// When it does not fit or the kernel refuses; some operations may be done then, and the maps still forward.
     pub fn reconcile_to(&mut self, model: &Model) -> Result<usize, AgentError> {
-        let mut count = 0;
-        for _ in 0..MAX_ROUNDS {
-            let observed = self.dataplane.observe()?;
-            let plan = self.plan(model, &observed)?;
-            count += plan.ops.len();
-            for op in &plan.ops {
-                match (self.dataplane.apply(op), op) {
-                    (Ok(()), _) => {}
-                    // An interface may be gone by now; that must not keep everything else from being brought up to date.
-                    (Err(error), Op::PutDevice(ifindex)) => {
-                        tracing::warn!("packets cannot be redirected to interface {ifindex}: {error}");
-                    }
-                    (Err(error), _) => return Err(error.into()),
-                }
-            }
-            if plan.complete {
-                return Ok(count);
-            }
-        }
-        tracing::warn!("not all tables are up to date after {MAX_ROUNDS} rounds; the timer goes on with it");
-        Ok(count)
+        let around = Around::of(self);
+        Ok(self.keeper.reconcile(&mut self.dataplane, &around, model)?)
+    }
+
+    /// Looks after slots that change hands.
+    ///
+    /// # Errors
+    /// As [`Self::reconcile_to`].
+    pub fn look(&mut self) -> Result<(), AgentError> {
+        let around = Around::of(self);
+        Ok(self.keeper.look(&mut self.dataplane, &around, &self.loaded.model)?)
     }
 
     /// Makes the maps true to the configuration in force. A failure is logged and made an event: the next change or

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::edit::{AddBackend, BackendId, EditResult, SetState, SetWeight};
 use super::error::{ApiError, ErrorCode};
-use super::types::{AdminState, BackendInfo, Event, ServiceInfo, Status};
+use super::types::{BackendInfo, Event, ServiceInfo, Status};
 
 /// Time that a call may take, from connecting to the last byte of the answer. More than the server's own limits, so
 /// that its explanation arrives.
@@ -207,9 +207,9 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn set_state(&self, backend: &BackendId, state: AdminState) -> Result<EditResult, ClientError> {
+    pub async fn set_state(&self, backend: &BackendId, request: SetState) -> Result<EditResult, ClientError> {
         let path = format!("{}/state", backend_path(backend));
-        self.send(Method::PUT, &path, &SetState { state }).await
+        self.send(Method::PUT, &path, &request).await
     }
 
     /// Has the configuration file read again.

@@ -8,9 +8,9 @@
 
 use std::future::Future;
 
-use super::edit::{AddBackend, BackendId, EditResult};
+use super::edit::{AddBackend, BackendId, EditResult, SetState};
 use super::error::ApiError;
-use super::types::{AdminState, BackendInfo, Event, ServiceInfo, Status};
+use super::types::{BackendInfo, Event, ServiceInfo, Status};
 
 /// The agent, as the control API sees it.
 pub trait Control: Send + Sync + 'static {
@@ -47,11 +47,12 @@ pub trait Control: Send + Sync + 'static {
         weight: u32,
     ) -> impl Future<Output = Result<EditResult, ApiError>> + Send;
 
-    /// Sets what the operator wants of a backend. Setting what is set already succeeds with `changed: false`.
+    /// Sets what the operator wants of a backend. Setting what is set already succeeds with `changed: false`. Unless
+    /// forced, taking away the pool's last backend that takes new flows is [`super::error::ErrorCode::NeedsForce`].
     fn set_state(
         &self,
         backend: BackendId,
-        state: AdminState,
+        request: SetState,
     ) -> impl Future<Output = Result<EditResult, ApiError>> + Send;
 
     /// Reads the configuration file again and applies it.

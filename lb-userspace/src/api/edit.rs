@@ -152,6 +152,9 @@ pub struct SetWeight {
 pub struct SetState {
     /// The new state.
     pub state: AdminState,
+    /// Whether to do it even if the pool has no other backend that takes new flows.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// The answer to an edit and to a reload that succeeded.
@@ -215,6 +218,16 @@ mod tests {
         let text = serde_json::to_string(&request).unwrap();
         assert_eq!(text, r#"{"name":"web4","address":"10.0.0.14:80","weight":null,"state":"active"}"#);
         assert_eq!(serde_json::from_str::<AddBackend>(&text).unwrap(), request);
+    }
+
+    #[test]
+    fn a_state_is_set_without_force_unless_it_says_so() {
+        let read = |text: &str| serde_json::from_str::<SetState>(text).unwrap();
+        assert_eq!(
+            read(r#"{"state":"maintenance"}"#),
+            SetState { state: AdminState::Maintenance, force: false }
+        );
+        assert!(read(r#"{"state":"drain","force":true}"#).force);
     }
 
     #[test]

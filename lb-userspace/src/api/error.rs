@@ -52,6 +52,8 @@ pub enum ErrorCode {
     RequestTimeout,
     /// It exists already, or the file was changed by somebody else meanwhile.
     Conflict,
+    /// It would leave a pool without a backend that takes new flows; it is done if the request says `force`.
+    NeedsForce,
     /// The body is larger than the server takes.
     TooLarge,
     /// The configuration, as it is or as it would become, is not valid.
@@ -68,6 +70,8 @@ pub enum ErrorCode {
     AgentUnreachable,
     /// `lbctl` was called wrongly. Never sent by the server.
     Usage,
+    /// `lbctl` waited for as long as it was told to. Never sent by the server.
+    Deadline,
     /// A code of a newer version.
     #[serde(other)]
     Unknown,
@@ -81,10 +85,10 @@ impl ErrorCode {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
-            Self::Conflict => 409,
+            Self::Conflict | Self::NeedsForce => 409,
             Self::TooLarge => 413,
             Self::InvalidConfig => 422,
-            Self::Internal | Self::AgentUnreachable | Self::Usage | Self::Unknown => 500,
+            Self::Internal | Self::AgentUnreachable | Self::Usage | Self::Deadline | Self::Unknown => 500,
             Self::Unavailable => 503,
             Self::Timeout => 504,
             Self::LimitReached => 507,

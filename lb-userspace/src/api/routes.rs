@@ -144,7 +144,7 @@ async fn set_state<C: Control>(
 ) -> Answer<EditResult> {
     let control = Arc::clone(&shared.control);
     let backend = BackendId { pool, name };
-    shared.edit(async move { control.set_state(backend, request.state).await }).await
+    shared.edit(async move { control.set_state(backend, request).await }).await
 }
 
 async fn no_route(method: Method, uri: Uri) -> ApiError {

@@ -5,6 +5,7 @@
 //! agent to say.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -12,8 +13,8 @@ use crate::api::edit::{BackendAddress, BackendId};
 use crate::api::{DEFAULT_SOCKET, MAX_EVENTS};
 
 /// Shown after the help of every command.
-const AFTER_HELP: &str =
-    "Exit codes: 0 done; 1 refused or failed; 2 called wrongly; 3 lbd cannot be reached.";
+const AFTER_HELP: &str = "Exit codes: 0 done; 1 refused or failed; 2 called wrongly; 3 lbd cannot be reached; \
+4 not done within --timeout.";
 
 /// Shows and changes what the load balancer's agent, lbd, does.
 #[derive(Debug, Parser)]
@@ -78,7 +79,7 @@ pub enum BackendCommand {
     },
     /// Add a backend to a pool.
     Add(AddArgs),
-    /// Remove a backend; its traffic goes to the others at once.
+    /// Remove a backend: it takes no new flows, and its connections stay with it until they end.
     Remove(OneBackend),
     /// Set the share of new flows that a backend takes, relative to the others of its pool.
     Weight {
@@ -89,10 +90,41 @@ pub enum BackendCommand {
         #[arg(value_name = "N")]
         weight: u32,
     },
-    /// Give a backend no new flows.
-    Drain(OneBackend),
-    /// Give a backend new flows again.
+    /// Give a backend no new flows; its connections stay with it until they end.
+    Drain(DrainArgs),
+    /// Give a backend new flows again, after a drain or a maintenance.
     Undrain(OneBackend),
+    /// Take all traffic from a backend: no new flows, and its connections are given up. `undrain` ends it.
+    Maintenance(MaintenanceArgs),
+}
+
+/// Arguments of `backend drain`.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub backend: OneBackend,
+    /// Wait until nothing leads to it any more, and show meanwhile how many flows remain.
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait for no longer than this, such as 5m or 90s; it stays draining all the same. Without it, wait for as long as
+    /// it takes.
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Even if it is the last backend of its pool that takes new flows.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `backend maintenance`.
+#[derive(Debug, Args)]
+pub struct MaintenanceArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub backend: OneBackend,
+    /// Even if it is the last backend of its pool that takes new flows.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Arguments of `backend add`.
@@ -164,6 +196,9 @@ mod tests {
             "backend remove web/web1",
             "backend weight web/web1 0",
             "backend drain web/web1",
+            "backend drain --force web/web1 --wait",
+            "backend maintenance web/web1",
+            "backend maintenance web/web1 --force",
             "backend undrain web/web1",
             "reload",
             "events",
@@ -171,6 +206,18 @@ mod tests {
         ] {
             parse(line).unwrap();
         }
+    }
+
+    #[test]
+    fn a_drain_waits_for_as_long_as_it_is_told_to() {
+        let drain = |line: &str| match parse(line).unwrap().command {
+            Command::Backend(BackendCommand::Drain(drain)) => (drain.wait, drain.timeout, drain.force),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(drain("backend drain web/web1"), (false, None, false));
+        let line = "backend drain web/web1 --wait --timeout 1m30s";
+        assert_eq!(drain(line), (true, Some(Duration::from_secs(90)), false));
+        assert_eq!(drain("backend drain web/web1 --wait --force"), (true, None, true));
     }
 
     #[test]
@@ -183,6 +230,8 @@ mod tests {
         assert!(refusal("backend weight web/web1 many").contains("invalid digit"));
         assert!(refusal("events --limit 0").contains("1..=10000"));
         assert!(refusal("backend lst").contains("'list'"));
+        assert!(refusal("backend drain web/web1 --timeout 5m").contains("--wait"));
+        assert!(refusal("backend drain web/web1 --wait --timeout 5").contains("time unit needed"));
         assert!(refusal("-o xml status").contains("possible values: table, json"));
     }
 }

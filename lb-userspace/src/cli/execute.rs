@@ -5,13 +5,15 @@
 
 use serde::Serialize;
 
-use super::args::{AddArgs, BackendCommand, Command, Output, ServiceCommand};
+use super::args::{AddArgs, BackendCommand, Command, MaintenanceArgs, Output, ServiceCommand};
+use super::drain;
 use super::exit::CliError;
+use super::progress::Progress;
 use super::render::look::Look;
 use super::render::text::plain;
 use super::render::{backends, events, services, status};
 use crate::api::client::Client;
-use crate::api::edit::{AddBackend, BackendId, EditResult};
+use crate::api::edit::{AddBackend, BackendId, EditResult, SetState};
 use crate::api::types::AdminState;
 
 /// What a command has to say.
@@ -23,7 +25,7 @@ pub struct Done {
     pub warnings: Vec<String>,
 }
 
-/// Carries out one command.
+/// Carries out one command. One that waits shows `progress` meanwhile.
 ///
 /// # Errors
 /// When the agent refuses or cannot be reached.
@@ -32,17 +34,18 @@ pub async fn execute(
     command: &Command,
     output: Output,
     look: Look,
+    progress: &mut dyn Progress,
 ) -> Result<Done, CliError> {
     match command {
         Command::Status => show(&client.status().await?, output, |value| status::render(value, look)),
         Command::Service(ServiceCommand::List) => {
             show(&client.services().await?, output, |value| services::render(value, look))
         }
-        Command::Backend(command) => backend(client, command, output, look).await,
+        Command::Backend(command) => backend(client, command, output, look, progress).await,
         Command::Reload => {
             let result = client.reload().await?;
             let (done, same) = ("configuration reloaded", "configuration not changed");
-            edited(&result, output, if result.changed { done } else { same })
+            edited(&result, output, if result.changed { done } else { same }, "")
         }
         Command::Events { limit } => {
             show(&client.events(*limit).await?, output, |value| events::render(value, look))
@@ -55,6 +58,7 @@ async fn backend(
     command: &BackendCommand,
     output: Output,
     look: Look,
+    progress: &mut dyn Progress,
 ) -> Result<Done, CliError> {
     match command {
         BackendCommand::List { pool } => {
@@ -70,12 +74,11 @@ async fn backend(
             let (done, same) = (format!("weight set to {weight}"), format!("has weight {weight} already"));
             edited_backend(&backend.id, &result, output, &done, &same)
         }
-        BackendCommand::Drain(backend) => {
-            let result = client.set_state(&backend.id, AdminState::Drain).await?;
-            edited_backend(&backend.id, &result, output, "drained", "is drained already")
-        }
+        BackendCommand::Drain(arguments) => drain::drain(client, arguments, output, progress).await,
+        BackendCommand::Maintenance(arguments) => maintenance(client, arguments, output).await,
         BackendCommand::Undrain(backend) => {
-            let result = client.set_state(&backend.id, AdminState::Active).await?;
+            let request = SetState { state: AdminState::Active, force: false };
+            let result = client.set_state(&backend.id, request).await?;
             edited_backend(&backend.id, &result, output, "takes new flows again", "takes new flows already")
         }
     }
@@ -91,6 +94,14 @@ async fn add_backend(client: &Client, add: &AddArgs, output: Output) -> Result<D
     };
     let result = client.add_backend(&id.pool, &request).await?;
     edited_backend(id, &result, output, "added", "is there already")
+}
+
+async fn maintenance(client: &Client, arguments: &MaintenanceArgs, output: Output) -> Result<Done, CliError> {
+    let id = &arguments.backend.id;
+    let request = SetState { state: AdminState::Maintenance, force: arguments.force };
+    let result = client.set_state(id, request).await?;
+    let word = if result.changed { "takes no traffic" } else { "takes no traffic already" };
+    edited(&result, output, &format!("{id} {word}"), "; its connections are given up")
 }
 
 fn show<T: Serialize>(
@@ -112,17 +123,23 @@ fn edited_backend(
     done: &str,
     same: &str,
 ) -> Result<Done, CliError> {
-    edited(result, output, &format!("{id} {}", if result.changed { done } else { same }))
+    edited(result, output, &format!("{id} {}", if result.changed { done } else { same }), "")
 }
 
-fn edited(result: &EditResult, output: Output, sentence: &str) -> Result<Done, CliError> {
+/// What an edit did, its generation, and what follows from it.
+pub(super) fn edited(
+    result: &EditResult,
+    output: Output,
+    sentence: &str,
+    consequence: &str,
+) -> Result<Done, CliError> {
     let stdout = match output {
-        Output::Table => format!("{}, generation {}\n", plain(sentence), result.generation),
+        Output::Table => format!("{}, generation {}{consequence}\n", plain(sentence), result.generation),
         Output::Json => json(result)?,
     };
     Ok(Done { stdout, warnings: result.warnings.clone() })
 }
 
-fn json(value: &impl Serialize) -> Result<String, CliError> {
+pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }

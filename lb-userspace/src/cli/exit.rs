@@ -24,6 +24,8 @@ pub enum Exit {
     Usage,
     /// 3: the agent cannot be reached.
     Unreachable,
+    /// 4: not done within the time that it was given.
+    Deadline,
 }
 
 impl From<Exit> for ExitCode {
@@ -33,6 +35,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Unreachable => 3,
+            Exit::Deadline => 4,
         })
     }
 }
@@ -43,6 +46,9 @@ pub enum CliError {
     /// The agent refused or cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What was waited for did not come about: in time ([`ErrorCode::Deadline`]), or at all.
+    #[error(transparent)]
+    Waited(ApiError),
     /// The result cannot be written as JSON.
     #[error("cannot write the result as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -58,9 +64,12 @@ impl CliError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Client(ClientError::Refused(_)) | Self::Json(_) | Self::Output(_) | Self::Runtime(_) => {
-                Exit::Failed
-            }
+            Self::Waited(error) if error.code == ErrorCode::Deadline => Exit::Deadline,
+            Self::Client(ClientError::Refused(_))
+            | Self::Waited(_)
+            | Self::Json(_)
+            | Self::Output(_)
+            | Self::Runtime(_) => Exit::Failed,
             Self::Client(_) => Exit::Unreachable,
         }
     }
@@ -69,8 +78,11 @@ impl CliError {
     pub fn render(&self, output: Output) -> String {
         match (output, self) {
             (Output::Json, Self::Client(error)) => json(&error.to_api_error()),
+            (Output::Json, Self::Waited(error)) => json(error),
             (Output::Json, other) => json(&ApiError::new(ErrorCode::Internal, other.to_string())),
-            (Output::Table, Self::Client(ClientError::Refused(error))) => refusal(error),
+            (Output::Table, Self::Client(ClientError::Refused(error)) | Self::Waited(error)) => {
+                refusal(error)
+            }
             (Output::Table, other) => format!("error: {}\n", plain(&other.to_string())),
         }
     }
@@ -136,7 +148,7 @@ fn json(error: &ApiError) -> String {
     text + "\n"
 }
 
-fn to_stderr(text: &str) {
+pub(super) fn to_stderr(text: &str) {
     // There is nowhere left to say that stderr is closed.
     let _: io::Result<()> = io::stderr().write_all(text.as_bytes());
 }
@@ -193,6 +205,17 @@ hint: correct the file, then: lbctl reload
         assert_eq!(json.code, ErrorCode::AgentUnreachable);
         assert_eq!(json.message, "lbd is not running (no socket at /run/lb/lbd.sock)");
         assert!(json.hint.unwrap().starts_with("start it with"));
+    }
+
+    #[test]
+    fn a_deadline_has_a_code_of_its_own() {
+        let waited =
+            |code| CliError::Waited(ApiError::new(code, "web/web1 is not drained").with_hint("wait"));
+        assert_eq!(waited(ErrorCode::Deadline).exit(), Exit::Deadline);
+        assert_eq!(waited(ErrorCode::NotFound).exit(), Exit::Failed);
+        let error = waited(ErrorCode::Deadline);
+        assert_eq!(error.render(Output::Table), "error: web/web1 is not drained\nhint: wait\n");
+        assert!(error.render(Output::Json).contains("\"code\": \"deadline\""));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! Role: grammar, output and exit codes; everything else is asked of the agent. Imports `api` only.
 //! Always holds: results go to stdout and everything else to stderr; with `-o json` both are JSON of the API's
-//! types; text that came from outside never reaches a terminal with its control characters.
+//! types (a wait's result: [`drain::Drained`]); text that came from outside never reaches a terminal with its control characters.
 
 pub mod args;
+pub mod drain;
 pub mod execute;
 pub mod exit;
+pub mod progress;
 mod render;
 
 use std::ffi::OsString;
@@ -36,7 +38,9 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: &Cli) -> Exit {
     let client = Client::new(&cli.socket);
-    let result = execute::execute(&client, &cli.command, cli.output, Look::of_stdout()).await;
+    let mut progress = progress::on_stderr(cli.output);
+    let look = Look::of_stdout();
+    let result = execute::execute(&client, &cli.command, cli.output, look, progress.as_mut()).await;
     match result.and_then(|done| print(&done.stdout).map(|()| done.warnings)) {
         Ok(warnings) => {
             exit::report_warnings(&warnings, cli.output);

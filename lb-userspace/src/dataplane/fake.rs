@@ -1,7 +1,10 @@
 //! A dataplane in memory: the pipeline's tables behind the operations, for tests and simulation.
 
 use super::{Capacity, Dataplane, DataplaneError, Observed, Op, Region};
-use lb_common::abi::{BackendCounters, BackendIdentity, ServiceCounters, Settings, Slot, names};
+use lb_common::abi::{
+    BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, ServiceCounters, Settings, Slot,
+    names,
+};
 use lb_common::hash::HashKey;
 use lb_common::tables::MemTables;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +17,6 @@ pub struct FakeDataplane {
     capacity: Capacity,
     identities: BTreeMap<u32, BackendIdentity>,
     devices: BTreeSet<u32>,
-    settings: Settings,
 }
 
 impl FakeDataplane {
@@ -23,8 +25,13 @@ impl FakeDataplane {
         let mut tables = MemTables::new(hash_key);
         tables.slots = vec![Slot::stable(0); capacity.slots as usize];
         tables.backends = vec![bytemuck::Zeroable::zeroed(); capacity.backends as usize];
-        let settings = Settings { hash_key: [hash_key.0, hash_key.1], ..Settings::default() };
-        Self { tables, capacity, identities: BTreeMap::new(), devices: BTreeSet::new(), settings }
+        tables.flows.get_mut().capacity = capacity.flows as usize;
+        tables.settings = Settings {
+            hash_key: [hash_key.0, hash_key.1],
+            record_rates: capacity.record_rates(1),
+            ..Settings::default()
+        };
+        Self { tables, capacity, identities: BTreeMap::new(), devices: BTreeSet::new() }
     }
 }
 
@@ -41,7 +48,7 @@ impl Dataplane for FakeDataplane {
         });
         Ok(Observed {
             capacity: self.capacity,
-            settings: self.settings,
+            settings: self.tables.settings,
             services: self.tables.services.clone(),
             reverse: self.tables.reverse.clone(),
             backends: backends.collect(),
@@ -79,7 +86,14 @@ impl Dataplane for FakeDataplane {
             Op::DeleteReverse(key) => {
                 self.tables.reverse.remove(key);
             }
-            Op::SetReverseEntries(entries) => self.settings.reverse_entries = *entries,
+            Op::SetReverseEntries(entries) => self.tables.settings.reverse_entries = *entries,
+            Op::DeleteFlows(keys) => {
+                let flows = self.tables.flows.get_mut();
+                for key in keys {
+                    flows.remove(key);
+                }
+            }
+            Op::SetRecording(recording) => self.tables.settings.recording = *recording as u32,
             Op::PutService(key, value) => {
                 let capacity = self.capacity.services;
                 if !self.tables.services.contains_key(key) && self.tables.services.len() >= capacity as usize
@@ -108,6 +122,15 @@ impl Dataplane for FakeDataplane {
 
     fn backend_counters(&self, index: u32) -> Result<BackendCounters, DataplaneError> {
         Ok(self.tables.backend_counters.borrow().get(&index).copied().unwrap_or_default())
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(&FlowKey, FlowValue)) -> Result<(), DataplaneError> {
+        self.tables.flows.borrow().iter().for_each(|(key, value)| visit(key, value));
+        Ok(())
+    }
+
+    fn flow_counters(&self) -> Result<FlowCounters, DataplaneError> {
+        Ok(self.tables.recorder.borrow().counters)
     }
 
     fn verdicts(&self) -> Result<BTreeMap<u8, u64>, DataplaneError> {

@@ -11,7 +11,7 @@ mod op;
 pub use fake::FakeDataplane;
 pub use op::{Capacity, Observed, Op, Region};
 
-use lb_common::abi::{BackendCounters, ServiceCounters};
+use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters};
 use std::collections::BTreeMap;
 
 /// What went wrong with the maps.
@@ -86,6 +86,18 @@ pub trait Dataplane {
     /// # Errors
     /// When the map cannot be read.
     fn backend_counters(&self, index: u32) -> Result<BackendCounters, DataplaneError>;
+
+    /// Shows every flow that is remembered to `visit`; those that come or go meanwhile may be seen or not.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn visit_flows(&self, visit: &mut dyn FnMut(&FlowKey, FlowValue)) -> Result<(), DataplaneError>;
+
+    /// What became of flows, summed over CPUs.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn flow_counters(&self) -> Result<FlowCounters, DataplaneError>;
 
     /// Packets by verdict number, those that are not 0.
     ///

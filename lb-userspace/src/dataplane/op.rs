@@ -1,8 +1,8 @@
 //! What is in the maps, and the operations that change it.
 
 use lb_common::abi::{
-    Backend, BackendIdentity, REVERSE_PER_BACKEND, ReverseKey, ReverseValue, ServiceKey, ServiceValue,
-    Settings, Slot,
+    Backend, BackendIdentity, FlowKey, RECORD_KINDS, REVERSE_PER_BACKEND, RecordRate, Recording, ReverseKey,
+    ReverseValue, ServiceKey, ServiceValue, Settings, Slot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +15,23 @@ pub struct Capacity {
     pub backends: u32,
     /// Slots.
     pub slots: u32,
+    /// Flows that are remembered.
+    pub flows: u32,
 }
 
 impl Capacity {
+    /// How fast flows may be recorded on each of `cpus` CPUs, by `lb_common::abi::RecordKind`.
+    ///
+    /// Connections that exist come first: a quarter of the table at once, another one every four seconds. What anyone
+    /// can send gets a sixteenth at once and as much every four seconds; the agent looks several times in that time how
+    /// full the table is, and closes it to them at half.
+    pub fn record_rates(&self, cpus: u32) -> [RecordRate; RECORD_KINDS] {
+        let share = |part: u32| (self.flows / part / cpus.max(1)).max(1);
+        let anyone = RecordRate { per_second: share(64), burst: share(16) };
+        let established = RecordRate { per_second: share(16), burst: share(4) };
+        [anyone, established, anyone]
+    }
+
     /// Entries of the return path.
     pub const fn reverse(&self) -> u32 {
         self.backends.saturating_mul(REVERSE_PER_BACKEND)
@@ -70,7 +84,8 @@ pub enum Op {
     ResetBackendCounters(u32),
     /// Sets a frontend's counters to 0, before its index gets a new owner.
     ResetServiceCounters(u32),
-    /// Writes a slot table into a region that no service points to.
+    /// Writes slots, each in one store: a whole table into a region that no service points to, or new phases into one that
+    /// is in use.
     WriteSlots {
         /// First slot.
         offset: u32,
@@ -89,6 +104,10 @@ pub enum Op {
     DeleteService(ServiceKey),
     /// Waits until no packet is under way that saw the maps before the operations so far.
     WaitForReaders,
+    /// Forgets flows.
+    DeleteFlows(Vec<FlowKey>),
+    /// Tells the program what may be recorded.
+    SetRecording(Recording),
     /// Frees a backend's index.
     ClearBackend(u32),
 }

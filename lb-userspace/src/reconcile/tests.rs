@@ -1,12 +1,15 @@
 //! Plans carried out on a dataplane in memory, with packets through the pipeline as the judge.
 
+use super::backends::backend_entry;
+use super::tables::free_region;
 use super::*;
 use crate::dataplane::{Capacity, Dataplane as _, FakeDataplane};
-use crate::model::{DatapathLog, Limits, Node, Service, VipOwnership, XdpMode};
+use crate::model::{AdminState, Backend, DatapathLog, Limits, Node, Service, VipOwnership, XdpMode};
+use lb_common::abi::{BackendFlags, Slot};
 use lb_common::hash::HashKey;
 use proptest::prelude::*;
 
-const CAPACITY: Capacity = Capacity { services: 16, backends: 32, slots: 4096 };
+const CAPACITY: Capacity = Capacity { services: 16, backends: 32, slots: 4096, flows: 4096 };
 const SLOTS: u32 = 251;
 /// Rounds that any change takes at most here.
 const MAX_ROUNDS: usize = 8;
@@ -67,11 +70,18 @@ fn hop(number: u8) -> Hop {
 struct World {
     dataplane: FakeDataplane,
     reconciler: Reconciler,
+    dead: BTreeSet<BackendName>,
+    flows_of: BTreeSet<u32>,
 }
 
 impl World {
     fn new(capacity: Capacity) -> Self {
-        Self { dataplane: FakeDataplane::new(capacity, HashKey(1, 2)), reconciler: Reconciler::default() }
+        Self {
+            dataplane: FakeDataplane::new(capacity, HashKey(1, 2)),
+            reconciler: Reconciler::default(),
+            dead: BTreeSet::new(),
+            flows_of: BTreeSet::new(),
+        }
     }
 
     fn plan(&mut self, model: &Model, down: &[&str]) -> Result<Plan, ReconcileError> {
@@ -83,8 +93,15 @@ impl World {
                 .map(|backend| BackendName { pool: pool.clone(), name: backend.name.clone() })
         });
         let hops = (0..=255).map(|number| (IpAddr::from([10, 0, 0, number]), Some(hop(number)))).collect();
-        let desired =
-            Desired { model, healthy: &healthy.collect(), hops: &hops, devices: &BTreeSet::from([2, 3]) };
+        let desired = Desired {
+            model,
+            healthy: &healthy.collect(),
+            hops: &hops,
+            devices: &BTreeSet::from([2, 3]),
+            shares: &BTreeMap::new(),
+            dead: &self.dead,
+            flows_of: Some(&self.flows_of),
+        };
         self.reconciler.plan(&desired, &self.dataplane.observe().unwrap())
     }
 
@@ -96,12 +113,14 @@ impl World {
                 self.dataplane.apply(op).unwrap();
                 self.assert_sound();
             }
+            let done = plan.complete && plan.ops.is_empty();
             ops.extend(plan.ops);
-            if plan.complete {
+            // Indexes that the tables of before still led to become free in the round after.
+            if done {
                 break;
             }
         }
-        let nothing = Plan { ops: Vec::new(), complete: true };
+        let nothing = Plan { ops: Vec::new(), learning: BTreeMap::new(), complete: true };
         assert_eq!(
             self.plan(model, down).unwrap(),
             nothing,
@@ -114,19 +133,37 @@ impl World {
     fn assert_sound(&self) {
         let observed = self.dataplane.observe().unwrap();
         for slot in observed.tables.values().flatten() {
-            let (_, entry) = observed.backends.get(&slot.current()).expect("a slot names a backend in use");
-            assert_ne!(entry.flags & BackendFlags::VALID, 0);
+            let base = slot.has_base().then_some(slot.base());
+            for index in [slot.current()].into_iter().chain(base).filter(|index| *index != Slot::NOBODY) {
+                let (_, entry) = observed.backends.get(&index).expect("a slot names a backend in use");
+                assert_ne!(entry.flags & BackendFlags::VALID, 0);
+            }
         }
         let nat = abi::ForwardMode::Nat as u8;
-        if observed.services.values().any(|value| value.mode == nat && value.slot_count > 0) {
+        let serves = |value: &ServiceValue| {
+            observed
+                .tables
+                .get(&tables::region_of(value))
+                .is_some_and(|table| table.iter().any(|slot| slot.current() != Slot::NOBODY))
+        };
+        if observed.services.values().any(|value| value.mode == nat && serves(value)) {
             assert_ne!(observed.settings.reverse_entries, 0, "a live nat service has its return path");
         }
     }
 
     fn addresses_served(&self) -> BTreeSet<IpAddr> {
         let observed = self.dataplane.observe().unwrap();
-        let slots = observed.tables.values().flatten();
+        let slots = observed.tables.values().flatten().filter(|slot| slot.current() != Slot::NOBODY);
         slots.map(|slot| abi::ip_address(observed.backends[&slot.current()].1.address)).collect()
+    }
+
+    /// Every slot as if all flows of before had ended.
+    fn forget(&mut self) {
+        let observed = self.dataplane.observe().unwrap();
+        for (region, slots) in observed.tables {
+            let slots = slots.iter().map(|slot| slot.tracked().stabilised()).collect();
+            self.dataplane.apply(&Op::WriteSlots { offset: region.offset, slots }).unwrap();
+        }
     }
 }
 
@@ -185,7 +222,10 @@ fn a_drained_backend_and_one_of_weight_0_take_no_slot() {
 fn indexes_are_cleared_after_the_last_reader() {
     let mut world = World::new(CAPACITY);
     world.reach(&model(ForwardMode::Nat, vec![backend(1), backend(2)], &[[192, 0, 2, 1]]), &[]);
-    let ops = world.reach(&model(ForwardMode::Nat, vec![backend(1)], &[[192, 0, 2, 1]]), &[]);
+    let rest = model(ForwardMode::Nat, vec![backend(1)], &[[192, 0, 2, 1]]);
+    let mut ops = world.reach(&rest, &[]);
+    world.forget();
+    ops.extend(world.reach(&rest, &[]));
     let position = |wanted: fn(&Op) -> bool| ops.iter().position(wanted).expect("the plan has the operation");
     let switch = position(|op| matches!(op, Op::PutService(..)));
     let wait = position(|op| matches!(op, Op::WaitForReaders));
@@ -194,8 +234,91 @@ fn indexes_are_cleared_after_the_last_reader() {
 }
 
 #[test]
+fn a_backend_that_is_gone_stays_until_nothing_leads_to_it() {
+    let mut world = World::new(CAPACITY);
+    let frontends: &[[u8; 4]] = &[[192, 0, 2, 1]];
+    world.reach(&model(ForwardMode::Nat, vec![backend(1), backend(2)], frontends), &[]);
+    let rest = model(ForwardMode::Nat, vec![backend(1)], frontends);
+    world.reach(&rest, &[]);
+    let index_of_2 = |world: &World| {
+        let observed = world.dataplane.observe().unwrap();
+        let address = address(IpAddr::from([10, 0, 0, 2]));
+        observed.backends.iter().find(|(_, (_, entry))| entry.address == address).map(|(index, _)| *index)
+    };
+    let index = index_of_2(&world).expect("learning slots lead to it");
+    assert_eq!(world.dataplane.tables.reverse.len(), 2, "its replies pass");
+    world.forget();
+    world.flows_of = BTreeSet::from([index]);
+    world.reach(&rest, &[]);
+    assert_eq!(index_of_2(&world), Some(index), "a flow leads to it");
+    world.flows_of.clear();
+    world.reach(&rest, &[]);
+    assert_eq!(index_of_2(&world), None);
+    assert_eq!(world.dataplane.tables.reverse.len(), 1);
+}
+
+#[test]
+fn a_dead_backend_is_nobodys_base_and_known_as_dead() {
+    let mut world = World::new(CAPACITY);
+    let model = model(ForwardMode::Nat, vec![backend(1), backend(2)], &[[192, 0, 2, 1]]);
+    world.reach(&model, &[]);
+    world.reach(&model, &["web2"]);
+    let with_base = |world: &World| {
+        world.dataplane.observe().unwrap().tables.values().flatten().filter(|slot| slot.has_base()).count()
+    };
+    assert!(with_base(&world) > 100, "half of {SLOTS} slots learn");
+    world.dead = BTreeSet::from([BackendName { pool: "web".to_owned(), name: "web2".to_owned() }]);
+    let ops = world.reach(&model, &["web2"]);
+    assert_eq!(with_base(&world), 0);
+    assert!(!ops.iter().any(|op| matches!(op, Op::PutService(..))), "phases change in place: {ops:?}");
+    let flags = |world: &World| -> Vec<u16> {
+        world
+            .dataplane
+            .observe()
+            .unwrap()
+            .backends
+            .values()
+            .map(|(_, entry)| entry.flags & BackendFlags::DEAD)
+            .collect()
+    };
+    assert_eq!(flags(&world), [0, BackendFlags::DEAD]);
+    world.dead.clear();
+    world.reach(&model, &[]);
+    assert_eq!(flags(&world), [0, 0]);
+}
+
+#[test]
+fn a_flap_gives_every_slot_back() {
+    let mut world = World::new(CAPACITY);
+    let backends = (1..=5).map(backend).collect();
+    let model = model(ForwardMode::Nat, backends, &[[192, 0, 2, 1]]);
+    world.reach(&model, &[]);
+    let owners = |world: &World| -> Vec<u32> {
+        world.dataplane.observe().unwrap().tables.values().flatten().map(|slot| slot.current()).collect()
+    };
+    let before = owners(&world);
+    world.reach(&model, &["web3"]);
+    assert_ne!(owners(&world), before);
+    world.reach(&model, &[]);
+    assert_eq!(owners(&world), before);
+    let observed = world.dataplane.observe().unwrap();
+    assert!(observed.tables.values().flatten().all(|slot| !slot.has_base()), "nothing is left to learn");
+}
+
+#[test]
+fn with_nobody_left_old_flows_keep_their_backend() {
+    let mut world = World::new(CAPACITY);
+    let model = model(ForwardMode::Nat, vec![backend(1)], &[[192, 0, 2, 1]]);
+    world.reach(&model, &[]);
+    world.reach(&model, &["web1"]);
+    let observed = world.dataplane.observe().unwrap();
+    let slots: Vec<&Slot> = observed.tables.values().flatten().collect();
+    assert!(slots.iter().all(|slot| slot.current() == Slot::NOBODY && slot.has_base()));
+}
+
+#[test]
 fn too_many_backends_and_slots_are_told() {
-    let small = Capacity { services: 1, backends: 2, slots: 300 };
+    let small = Capacity { services: 1, backends: 2, slots: 300, flows: 1024 };
     let mut world = World::new(small);
     let three = model(ForwardMode::Nat, vec![backend(1), backend(2), backend(3)], &[[192, 0, 2, 1]]);
     assert!(matches!(
@@ -218,7 +341,15 @@ fn a_tunnel_without_a_source_forwards_nothing() {
     let model = model(ForwardMode::DsrIpip, vec![backend(1)], &[[192, 0, 2, 1]]);
     let entry = |hops: &BTreeMap<IpAddr, Option<Hop>>| {
         let (healthy, devices) = (BTreeSet::new(), BTreeSet::new());
-        let desired = Desired { model: &model, healthy: &healthy, hops, devices: &devices };
+        let desired = Desired {
+            model: &model,
+            healthy: &healthy,
+            hops,
+            devices: &devices,
+            shares: &BTreeMap::new(),
+            dead: &BTreeSet::new(),
+            flows_of: None,
+        };
         backend_entry(ForwardMode::DsrIpip, &backend(1), &desired, None)
     };
     assert_eq!(entry(&BTreeMap::new()).flags, 0);
@@ -231,7 +362,16 @@ fn a_frame_for_a_vip_is_never_given_to_a_router() {
     let model = model(ForwardMode::DsrL2, vec![backend(1)], &[[192, 0, 2, 1]]);
     let hops = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), Some(Hop { gateway: true, ..hop(1) }))]);
     let (healthy, devices) = (BTreeSet::new(), BTreeSet::new());
-    let desired = Desired { model: &model, healthy: &healthy, hops: &hops, devices: &devices };
+    let (shares, dead) = (BTreeMap::new(), BTreeSet::new());
+    let desired = Desired {
+        model: &model,
+        healthy: &healthy,
+        hops: &hops,
+        devices: &devices,
+        shares: &shares,
+        dead: &dead,
+        flows_of: None,
+    };
     assert_eq!(backend_entry(ForwardMode::DsrL2, &backend(1), &desired, None).flags, 0);
 }
 
@@ -241,7 +381,15 @@ fn a_way_that_was_not_looked_up_yet_stays_as_it_was() {
     let (healthy, devices) = (BTreeSet::new(), BTreeSet::new());
     let known = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), Some(hop(1)))]);
     let entry = |hops: &BTreeMap<IpAddr, Option<Hop>>, before: Option<&abi::Backend>| {
-        let desired = Desired { model: &model, healthy: &healthy, hops, devices: &devices };
+        let desired = Desired {
+            model: &model,
+            healthy: &healthy,
+            hops,
+            devices: &devices,
+            shares: &BTreeMap::new(),
+            dead: &BTreeSet::new(),
+            flows_of: None,
+        };
         backend_entry(ForwardMode::DsrL2, &backend(1), &desired, before)
     };
     let before = entry(&known, None);
@@ -253,7 +401,7 @@ fn a_way_that_was_not_looked_up_yet_stays_as_it_was() {
 /// Room for one table beside those of all pools: every pool changes, one after the other.
 #[test]
 fn several_pools_change_with_room_for_one_new_table() {
-    let mut world = World::new(Capacity { services: 16, backends: 32, slots: 4 * SLOTS });
+    let mut world = World::new(Capacity { services: 16, backends: 32, slots: 4 * SLOTS, flows: 4096 });
     let pools = |count: u8| {
         let mut all = model(ForwardMode::Nat, vec![backend(1)], &[]);
         all.pools.clear();
@@ -301,12 +449,13 @@ proptest! {
                 proptest::collection::btree_set(1_u8..4, 0..3),
                 proptest::option::of(1_u8..8),
                 any::<proptest::sample::Index>(),
+                any::<bool>(),
             ),
             1..8,
         )
     ) {
         let mut world = World::new(CAPACITY);
-        for (mode, backends, vips, down, crash) in steps {
+        for (mode, backends, vips, down, crash, forget) in steps {
             let vips: Vec<[u8; 4]> = vips.into_iter().map(|number| [192, 0, 2, number]).collect();
             let model = model(mode, backends.iter().map(|number| backend(*number)).collect(), &vips);
             let down = down.map(|number| format!("web{number}"));
@@ -318,6 +467,10 @@ proptest! {
             }
             world.reconciler = Reconciler::default();
             world.reach(&model, &down);
+            if forget {
+                world.forget();
+                world.reach(&model, &down);
+            }
             let served = if vips.is_empty() {
                 BTreeSet::new()
             } else {

@@ -38,12 +38,26 @@ async fn an_edit_says_in_one_line_what_it_changed() {
         ("backend add web/web4 10.0.0.14:80 --weight 50", "web/web4 added, generation 12"),
         ("backend weight web/web4 70", "web/web4 weight set to 70, generation 13"),
         ("backend weight web/web4 70", "web/web4 has weight 70 already, generation 13"),
-        ("backend drain web/web4", "web/web4 drained, generation 14"),
-        ("backend drain web/web4", "web/web4 is drained already, generation 14"),
-        ("backend undrain web/web4", "web/web4 takes new flows again, generation 15"),
-        ("backend undrain web/web4", "web/web4 takes new flows already, generation 15"),
-        ("backend remove web/web4", "web/web4 removed, generation 16"),
-        ("reload", "configuration not changed, generation 16"),
+        (
+            "backend drain web/web4",
+            "web/web4 takes no new flows, generation 14; its connections stay until they end (lbctl backend drain --wait shows them)",
+        ),
+        (
+            "backend drain web/web4",
+            "web/web4 is being drained already, generation 14; its connections stay until they end (lbctl backend drain --wait shows them)",
+        ),
+        (
+            "backend maintenance web/web4",
+            "web/web4 takes no traffic, generation 15; its connections are given up",
+        ),
+        (
+            "backend maintenance web/web4",
+            "web/web4 takes no traffic already, generation 15; its connections are given up",
+        ),
+        ("backend undrain web/web4", "web/web4 takes new flows again, generation 16"),
+        ("backend undrain web/web4", "web/web4 takes new flows already, generation 16"),
+        ("backend remove web/web4", "web/web4 removed, generation 17"),
+        ("reload", "configuration not changed, generation 17"),
     ] {
         let wanted = (0, format!("{wanted}\n"), "warning: sample warning\n".to_owned());
         assert_eq!(lbctl(&running, line).await, wanted, "{line}");
@@ -94,10 +108,30 @@ async fn a_refusal_ends_1_with_its_place_on_stderr() {
     assert_eq!(error.details[0].column, 30);
 }
 
+/// The clock of another process does not stand still: as short as it can be.
+#[tokio::test]
+async fn a_wait_that_is_too_long_ends_4_with_what_remains_on_stderr() {
+    let running = Running::start().await;
+    let line = "backend drain web/web1 --wait --timeout 20ms";
+    let (code, stdout, stderr) = lbctl(&running, line).await;
+    let wanted = "\nerror: web/web1 is not drained after 20ms: 0 flows remain; it stays draining\nhint: ";
+    assert!(stderr.starts_with("warning: sample warning\n") && stderr.contains(wanted), "{stderr}");
+    assert_eq!((code, stdout.as_str()), (4, ""));
+    let (code, stdout, stderr) = lbctl(&running, &format!("{line} -o json")).await;
+    let error: ApiError = serde_json::from_str(&stderr).unwrap();
+    assert_eq!((code, stdout.as_str(), error.code), (4, "", ErrorCode::Deadline));
+}
+
 #[tokio::test]
 async fn wrong_use_ends_2() {
     let running = Running::start().await;
-    for line in ["", "backend drain web1", "backend weight web/web1", "frobnicate"] {
+    for line in [
+        "",
+        "backend drain web1",
+        "backend drain web/web1 --timeout 1s",
+        "backend weight web/web1",
+        "frobnicate",
+    ] {
         let (code, stdout, stderr) = lbctl(&running, line).await;
         assert_eq!((code, stdout.as_str()), (2, ""), "{line}");
         assert!(stderr.contains("Usage:") || stderr.contains("--help"), "{line}: {stderr}");

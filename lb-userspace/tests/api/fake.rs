@@ -1,12 +1,13 @@
 //! An agent in memory, and a server for it in a directory of its own.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lb_userspace::api::client::Client;
 use lb_userspace::api::control::Control;
-use lb_userspace::api::edit::{AddBackend, BackendId, EditResult};
+use lb_userspace::api::edit::{AddBackend, BackendId, EditResult, SetState};
 use lb_userspace::api::error::{ApiError, ErrorCode, ErrorDetail};
 use lb_userspace::api::lock::AgentLock;
 use lb_userspace::api::server::{Server, ServerLimits};
@@ -37,7 +38,12 @@ pub struct Fake {
     pub begun: Notify,
     /// Edits of [`SLOW_NAME`] wait for this.
     pub go_on: Notify,
+    /// What happens before each look at the backends, the next first; then nothing more.
+    script: Mutex<VecDeque<Step>>,
 }
+
+/// Something that happens to the backends.
+pub type Step = Box<dyn FnOnce(&mut Vec<BackendInfo>) + Send>;
 
 struct State {
     generation: u64,
@@ -86,6 +92,11 @@ impl Fake {
         let changed = change(&mut state.backends)?;
         state.generation += u64::from(changed);
         Ok(EditResult { generation: state.generation, changed, warnings: vec!["sample warning".into()] })
+    }
+
+    /// Has something happen before each of the next looks at the backends.
+    pub fn before_looks(&self, steps: impl IntoIterator<Item = Step>) {
+        self.script.lock().unwrap().extend(steps);
     }
 
     /// Names of the backends there are.
@@ -154,7 +165,11 @@ impl Control for Fake {
             Some(SLOW_NAME) => std::future::pending().await,
             Some(pool) => pool_exists(pool)?,
         }
-        Ok(self.state.lock().unwrap().backends.clone())
+        let mut state = self.state.lock().unwrap();
+        if let Some(step) = self.script.lock().unwrap().pop_front() {
+            step(&mut state.backends);
+        }
+        Ok(state.backends.clone())
     }
 
     async fn events(&self, limit: u32) -> Result<Vec<Event>, ApiError> {
@@ -217,10 +232,16 @@ impl Control for Fake {
         })
     }
 
-    async fn set_state(&self, id: BackendId, state: AdminState) -> Result<EditResult, ApiError> {
+    async fn set_state(&self, id: BackendId, request: SetState) -> Result<EditResult, ApiError> {
         self.edit(|backends| {
+            let others =
+                |backend: &&BackendInfo| backend.name != id.name && backend.admin_state == AdminState::Active;
+            if request.state != AdminState::Active && !request.force && !backends.iter().any(|b| others(&b)) {
+                let message = format!("{id} is the last backend");
+                return Err(ApiError::new(ErrorCode::NeedsForce, message).with_hint("--force"));
+            }
             let backend = find(backends, &id)?;
-            Ok(std::mem::replace(&mut backend.admin_state, state) != state)
+            Ok(std::mem::replace(&mut backend.admin_state, request.state) != request.state)
         })
     }
 
@@ -259,6 +280,16 @@ impl Running {
 
     pub fn client(&self) -> Client {
         Client::new(&self.socket).with_call_time(PATIENCE)
+    }
+
+    /// Starts a server again after [`Self::stop`], with the same agent.
+    pub async fn start_again(&mut self) {
+        let server = Server::bind(&self.socket, &self.lock, ServerLimits::default()).await.unwrap();
+        let (stop, stopped) = oneshot::channel();
+        self.task = tokio::spawn(server.run(Arc::clone(&self.fake), async {
+            let _: Result<(), _> = stopped.await;
+        }));
+        self.stop = Some(stop);
     }
 
     /// Stops the server and waits until it has ended.

@@ -1,7 +1,8 @@
 //! Every route: what it calls, what it answers, how it refuses.
 
 use lb_userspace::api::client::ClientError;
-use lb_userspace::api::edit::{AddBackend, BackendId, EditResult};
+use lb_userspace::api::control::Control;
+use lb_userspace::api::edit::{AddBackend, BackendId, EditResult, SetState};
 use lb_userspace::api::error::{ApiError, ErrorCode};
 use lb_userspace::api::types::{AdminState, ForwardMode};
 use serde_json::Value;
@@ -23,6 +24,10 @@ fn changed(result: Result<EditResult, ClientError>) -> (u64, bool) {
     let result = result.unwrap();
     assert_eq!(result.warnings, ["sample warning"]);
     (result.generation, result.changed)
+}
+
+fn state(state: AdminState) -> SetState {
+    SetState { state, force: false }
 }
 
 fn web4() -> AddBackend {
@@ -67,8 +72,9 @@ async fn weight_and_state_are_set_once() {
     let web1 = id("web/web1");
     assert_eq!(changed(client.set_weight(&web1, 50).await), (12, true));
     assert_eq!(changed(client.set_weight(&web1, 50).await), (12, false));
-    assert_eq!(changed(client.set_state(&web1, AdminState::Drain).await), (13, true));
-    assert_eq!(changed(client.set_state(&web1, AdminState::Active).await), (14, true));
+    assert_eq!(changed(client.set_state(&web1, state(AdminState::Drain)).await), (13, true));
+    assert_eq!(changed(client.set_state(&web1, state(AdminState::Maintenance)).await), (14, true));
+    assert_eq!(changed(client.set_state(&web1, state(AdminState::Active)).await), (15, true));
     assert_eq!(client.backends(None).await.unwrap()[0].weight, 50);
 }
 
@@ -89,7 +95,16 @@ async fn what_the_agent_refuses_arrives_whole() {
     assert_eq!((error.code, error.hint.as_deref()), (ErrorCode::NotFound, Some("there is: web")));
     assert_eq!(refused(client.add_backend("wbe", &web4()).await).code, ErrorCode::NotFound);
     assert_eq!(refused(client.remove_backend(&id("web/web9")).await).code, ErrorCode::NotFound);
-    assert_eq!(refused(client.set_state(&id("web/web9"), AdminState::Drain).await).code, ErrorCode::NotFound);
+    assert_eq!(
+        refused(client.set_state(&id("web/web9"), state(AdminState::Drain)).await).code,
+        ErrorCode::NotFound
+    );
+
+    client.set_state(&id("web/web2"), state(AdminState::Drain)).await.unwrap();
+    let drain = state(AdminState::Drain);
+    let error = refused(client.set_state(&id("web/web1"), drain).await);
+    assert_eq!((error.code, error.hint.as_deref()), (ErrorCode::NeedsForce, Some("--force")));
+    client.set_state(&id("web/web1"), SetState { force: true, ..drain }).await.unwrap();
 
     client.add_backend("web", &web4()).await.unwrap();
     assert_eq!(refused(client.add_backend("web", &web4()).await).code, ErrorCode::Conflict);
@@ -133,6 +148,10 @@ async fn the_http_status_goes_with_the_code() {
     let request = b"PUT /v1/pools/web/backends/web1/weight HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{\"weight\":1001}";
     let (status, error) = running.raw(request).await;
     assert_eq!((status, error.code), (422, ErrorCode::InvalidConfig));
+    running.fake.remove_backend(id("web/web2")).await.unwrap();
+    let request = b"PUT /v1/pools/web/backends/web1/state HTTP/1.1\r\nhost: x\r\ncontent-length: 17\r\n\r\n{\"state\":\"drain\"}";
+    let (status, error) = running.raw(request).await;
+    assert_eq!((status, error.code), (409, ErrorCode::NeedsForce));
 }
 
 /// Scripts depend on these names.
@@ -148,6 +167,14 @@ async fn the_json_has_the_documented_fields() {
         "slot_share_percent": 50.0,
         "next_hop": {"state": "resolved", "mac": "02:00:00:00:00:0b", "interface": "eth0"},
         "packets": 10, "bytes": 1000, "new_connections": 1,
+        "remembered_flows": 0, "settles_in_seconds": null, "drained": false,
+    });
+    assert_eq!(json, wanted);
+    let status = running.client().status().await.unwrap();
+    let json: Value = serde_json::to_value(status.flows).unwrap();
+    let wanted = serde_json::json!({
+        "capacity": 0, "entries": 0, "recorded": 0, "hits": 0, "evicted": 0, "refused_opening": 0,
+        "refused_established": 0, "refused_udp": 0, "slots_learning": 0, "slots_tracked": 0,
     });
     assert_eq!(json, wanted);
 }

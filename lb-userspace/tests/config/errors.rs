@@ -232,6 +232,64 @@ fn a_word_that_is_no_choice() {
 }
 
 #[test]
+fn an_affinity_or_a_state_that_there_is_not() {
+    refuses(
+        "slots = 65537",
+        "affinity = «\"source_vip\"",
+        "`affinity`: `source_vip` is not a choice",
+        "did you mean \"source-vip\"? The choices are \"flow\", \"source\", \"source-vip\"",
+    );
+    refuses(
+        "weight = 100",
+        "state = «\"maintenence\"",
+        "`state`: `maintenence` is not a choice",
+        "did you mean \"maintenance\"? The choices are \"active\", \"drain\", \"maintenance\"",
+    );
+}
+
+#[test]
+fn the_times_of_a_pool_out_of_their_ranges() {
+    for (key, written, range) in [
+        ("flow_timeout", "0s", "1s to 1day"),
+        ("flow_timeout", "999ms", "1s to 1day"),
+        ("flow_timeout", "25h", "1s to 1day"),
+        ("slow_start", "61m", "0s to 1h"),
+        ("dead_after", "2days", "0s to 1day"),
+    ] {
+        refuses(
+            "slots = 65537",
+            &format!("{key} = «\"{written}\""),
+            &format!("`{key}`: `{written}` is out of range"),
+            &format!("the range is {range}"),
+        );
+    }
+    refuses(
+        "slots = 65537",
+        "flow_timeout = «350",
+        "`flow_timeout`: expected a duration, found an integer",
+        "write a number with a unit, such as \"500ms\" or \"2s\"",
+    );
+    refuses(
+        "slots = 65537",
+        "«slowstart = \"30s\"",
+        "pool `web` has no key `slowstart`",
+        "did you mean `slow_start`?",
+    );
+}
+
+#[test]
+fn limits_out_of_their_range() {
+    for flows in ["1023", "16777217"] {
+        refuses(
+            "vips = \"assign\"",
+            &format!("limits = {{ flows = «{flows} }}"),
+            &format!("`flows`: `{flows}` is out of range"),
+            "the range is 1024 to 16777216",
+        );
+    }
+}
+
+#[test]
 fn slots_that_are_not_prime() {
     refuses(
         "slots = 65537",

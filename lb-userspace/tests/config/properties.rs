@@ -37,6 +37,11 @@ fn fragments() -> impl Strategy<Value = String> {
         "interval = ",
         "timeout = ",
         "expect_status = ",
+        "affinity = ",
+        "flow_timeout = ",
+        "slow_start = ",
+        "dead_after = ",
+        "state = ",
         "limits = ",
         "[",
         "]",
@@ -63,6 +68,8 @@ fn fragments() -> impl Strategy<Value = String> {
         "\"10.0.0.1:80\"",
         "\"::1\"",
         "\"1s\"",
+        "\"source-vip\"",
+        "\"maintenance\"",
         "\"ü\"",
         "[pools.web",
         "[[pools.web]]\n",
@@ -141,17 +148,21 @@ fn layouts() -> impl Strategy<Value = Layout> {
 #[derive(Clone, Debug)]
 struct Written {
     weight: Option<u32>,
-    is_draining: bool,
+    state: AdminState,
     /// A comment on a line above, which must survive everything.
     has_comment_above: bool,
     has_own_comment: bool,
 }
 
+fn states() -> impl Strategy<Value = AdminState> {
+    select(vec![AdminState::Active, AdminState::Drain, AdminState::Maintenance])
+}
+
 fn written() -> impl Strategy<Value = Written> {
-    (option::of(0_u32..=1_000), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(weight, is_draining, has_comment_above, has_own_comment)| Written {
+    (option::of(0_u32..=1_000), states(), any::<bool>(), any::<bool>()).prop_map(
+        |(weight, state, has_comment_above, has_own_comment)| Written {
             weight,
-            is_draining,
+            state,
             has_comment_above,
             has_own_comment,
         },
@@ -162,21 +173,23 @@ type Backends = std::collections::BTreeMap<u8, Written>;
 
 #[derive(Clone, Debug)]
 enum Edit {
-    Add { host: u8, weight: Option<u32>, is_draining: bool },
+    Add { host: u8, weight: Option<u32>, state: AdminState },
     Remove { which: prop::sample::Index },
     Weight { which: prop::sample::Index, weight: u32 },
-    State { which: prop::sample::Index, is_draining: bool },
+    State { which: prop::sample::Index, state: AdminState },
 }
 
 fn edits() -> impl Strategy<Value = Edit> {
     prop_oneof![
-        (101_u8..200, option::of(0_u32..=1_000), any::<bool>())
-            .prop_map(|(host, weight, is_draining)| Edit::Add { host, weight, is_draining }),
+        (101_u8..200, option::of(0_u32..=1_000), states()).prop_map(|(host, weight, state)| Edit::Add {
+            host,
+            weight,
+            state
+        }),
         any::<prop::sample::Index>().prop_map(|which| Edit::Remove { which }),
         (any::<prop::sample::Index>(), 0_u32..=1_000)
             .prop_map(|(which, weight)| Edit::Weight { which, weight }),
-        (any::<prop::sample::Index>(), any::<bool>())
-            .prop_map(|(which, is_draining)| Edit::State { which, is_draining }),
+        (any::<prop::sample::Index>(), states()).prop_map(|(which, state)| Edit::State { which, state }),
     ]
 }
 
@@ -202,7 +215,11 @@ fn file(backends: &Backends, layout: Layout) -> String {
 fn fields(host: u8, one: &Written) -> Vec<String> {
     let mut fields = vec![format!("name = \"b{host}\""), format!("address = \"10.0.0.{host}:80\"")];
     fields.extend(one.weight.map(|weight| format!("weight = {weight}")));
-    fields.extend(one.is_draining.then(|| "state = \"drain\"".to_owned()));
+    fields.extend(match one.state {
+        AdminState::Active => None,
+        AdminState::Drain => Some("state = \"drain\"".to_owned()),
+        AdminState::Maintenance => Some("state = \"maintenance\"".to_owned()),
+    });
     fields
 }
 
@@ -242,10 +259,6 @@ fn spec(name: &str, host: u8, weight: Option<u32>) -> BackendSpec {
     BackendSpec { name: name.to_owned(), address, port: Some(80), weight, state: AdminState::Active }
 }
 
-fn state(is_draining: bool) -> AdminState {
-    if is_draining { AdminState::Drain } else { AdminState::Active }
-}
-
 /// Makes the edit in the text and in a model, which must then agree. `None` if there is nothing to edit.
 fn apply(edit: &Edit, text: &str, mut model: Model) -> Option<(String, Model)> {
     let backends = &mut model.pools.get_mut("p")?.backends;
@@ -253,9 +266,9 @@ fn apply(edit: &Edit, text: &str, mut model: Model) -> Option<(String, Model)> {
         (!backends.is_empty()).then(|| which.index(backends.len()))
     };
     let edited = match edit {
-        Edit::Add { host, weight, is_draining } => {
+        Edit::Add { host, weight, state } => {
             let mut backend = spec(&format!("b{host}"), *host, *weight);
-            backend.state = state(*is_draining);
+            backend.state = *state;
             let BackendSpec { name, address, port, state, .. } = backend.clone();
             if backends.iter().any(|existing| existing.name == name) {
                 return None;
@@ -272,9 +285,9 @@ fn apply(edit: &Edit, text: &str, mut model: Model) -> Option<(String, Model)> {
             backends[index].weight = *weight;
             set_weight(text, "p", &backends[index].name, *weight)
         }
-        Edit::State { which, is_draining } => {
+        Edit::State { which, state } => {
             let index = at(which, backends)?;
-            backends[index].state = state(*is_draining);
+            backends[index].state = *state;
             set_state(text, "p", &backends[index].name, backends[index].state)
         }
     };

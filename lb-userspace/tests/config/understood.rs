@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_userspace::model::{
-    AdminState, Backend, Check, CheckKind, DatapathLog, ForwardMode, HttpCheck, Limits, Model, Node, Pool,
-    Protocol, Service, StatusSet, VipOwnership, XdpMode,
+    AdminState, Affinity, Backend, Check, CheckKind, DatapathLog, ForwardMode, HttpCheck, Limits, Model,
+    Node, Pool, Protocol, Service, StatusSet, VipOwnership, XdpMode,
 };
 
 use super::{BASE, base_with, parse};
@@ -37,6 +37,7 @@ bpffs = "/mnt/bpf"
 services = 10
 backends = 20
 slots = 2000
+flows = 5000
 
 [checks.web]
 kind = "http"
@@ -54,9 +55,14 @@ port = 8080
 mode = "dsr-ipip"
 check = "web"
 slots = 251
+affinity = "source-vip"
+flow_timeout = "1h 30m"
+slow_start = "1500ms"
+dead_after = "2m"
 backends = [
     { name = "a.b-c_1", address = "[2001:db8::11]:443", weight = 0, state = "active" },
     { name = "b", address = "2001:db8::12", weight = 1000, state = "drain" },
+    { name = "c", address = "2001:db8::13", state = "maintenance" },
 ]
 
 [services.web]
@@ -79,7 +85,7 @@ fn every_key_reaches_the_model() {
             tunnel_sources: vec![ip("10.0.0.1"), ip("2001:db8::1")],
             control_socket: PathBuf::from("/run/other.sock"),
             bpffs: PathBuf::from("/mnt/bpf"),
-            limits: Limits { services: 10, backends: 20, slots: 2_000, flows: 524_288 },
+            limits: Limits { services: 10, backends: 20, slots: 2_000, flows: 5_000 },
         }
     );
     let http = HttpCheck {
@@ -99,10 +105,15 @@ fn every_key_reaches_the_model() {
     assert_eq!(model.checks, [("web".to_owned(), check)].into());
     let pool = Pool {
         check: Some("web".to_owned()),
+        affinity: Affinity::SourceVip,
+        flow_timeout: Duration::from_mins(90),
+        slow_start: Duration::from_millis(1_500),
+        dead_after: Duration::from_mins(2),
         backends: vec![
             // The port is the service's own, so the model does not repeat it.
             Backend { weight: 0, ..backend("a.b-c_1", "2001:db8::11", None) },
             Backend { weight: 1_000, state: AdminState::Drain, ..backend("b", "2001:db8::12", None) },
+            Backend { state: AdminState::Maintenance, ..backend("c", "2001:db8::13", None) },
         ],
         ..Pool::new(ForwardMode::DsrIpip, 251)
     };
@@ -152,8 +163,40 @@ fn what_is_left_out_has_its_default() {
     let interval = Duration::from_millis(100);
     let fast = Check { kind: CheckKind::Http(get), interval, timeout: interval, ..tcp.clone() };
     assert_eq!(model.checks, [("tcp".to_owned(), tcp), ("fast".to_owned(), fast)].into());
-    let pool = Pool::new(ForwardMode::Nat, 16_381);
+    let pool = Pool {
+        mode: ForwardMode::Nat,
+        check: None,
+        slots: 16_381,
+        affinity: Affinity::Flow,
+        flow_timeout: Duration::from_secs(350),
+        slow_start: Duration::ZERO,
+        dead_after: Duration::from_secs(30),
+        backends: Vec::new(),
+    };
     assert_eq!(model.pools, [("p".to_owned(), pool)].into());
+}
+
+#[test]
+fn every_affinity_has_its_word() {
+    for (written, expected) in
+        [("flow", Affinity::Flow), ("source", Affinity::Source), ("source-vip", Affinity::SourceVip)]
+    {
+        let text = base_with("slots = 65537", &format!("affinity = \"{written}\""));
+        assert_eq!(model(&text).pools["web"].affinity, expected, "{written}");
+    }
+}
+
+#[test]
+fn the_times_of_a_pool_reach_from_end_to_end_of_their_ranges() {
+    let times = |flow_timeout: &str, slow_start: &str, dead_after: &str| {
+        let keys = format!(
+            "flow_timeout = \"{flow_timeout}\"\nslow_start = \"{slow_start}\"\ndead_after = \"{dead_after}\""
+        );
+        let pool = model(&base_with("slots = 65537", &keys)).pools.remove("web").unwrap();
+        (pool.flow_timeout.as_secs(), pool.slow_start.as_secs(), pool.dead_after.as_secs())
+    };
+    assert_eq!(times("1s", "0s", "0s"), (1, 0, 0));
+    assert_eq!(times("24h", "1h", "24h"), (86_400, 3_600, 86_400));
 }
 
 #[test]
@@ -236,10 +279,29 @@ fn a_pool_that_cannot_take_over_is_warned_of() {
     );
     let idle = base_with("address = \"10.0.1.11\"", "address = \"10.0.1.11\", weight = 0")
         .replace("address = \"10.0.1.12\"", "address = \"10.0.1.12\", state = \"drain\"");
+    let out = idle.replace("state = \"drain\"", "state = \"maintenance\"");
+    for text in [idle, out] {
+        warns(
+            &text,
+            &[
+                "lb.toml:24:8: pool `db` gives no backend new flows (give a backend a weight above 0 and state = \"active\")",
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_time_until_a_backend_is_dead_is_warned_of_where_none_is_ever_down() {
+    let unchecked =
+        |keys: &str| BASE.replace("mode = \"dsr-l2\"\ncheck = \"db\"", &format!("mode = \"dsr-l2\"\n{keys}"));
+    let unused = "lb.toml:12:9: check `db` is never used (write check = \"db\" in a pool, or remove it)";
     warns(
-        &idle,
+        &unchecked("dead_after = \"1m\""),
         &[
-            "lb.toml:24:8: pool `db` gives no backend new flows (give a backend a weight above 0 and state = \"active\")",
+            unused,
+            "lb.toml:26:14: pool `db` has `dead_after` and no `check`: none of its backends is ever down (add a check, or remove it)",
         ],
     );
+    // A slow start is for backends that an operator brings back, too.
+    warns(&unchecked("slow_start = \"1m\""), &[unused]);
 }

@@ -32,7 +32,7 @@ const fn room(name: &'static str, rooms: &'static [&'static str], common: bool) 
 }
 
 /// The rooms.
-const ROOMS: [Room; 10] = [
+const ROOMS: [Room; 12] = [
     room("model", &[], true),
     room("config", &["model"], false),
     room("health", &["model"], false),
@@ -40,6 +40,9 @@ const ROOMS: [Room; 10] = [
     room("dataplane", &[], true),
     // Builds slot tables, with lb-common's Maglev.
     room("reconcile", &["model", "dataplane"], true),
+    // Finds the slot of a flow, with lb-common's hash.
+    room("phases", &["model", "dataplane", "reconcile"], true),
+    room("keeper", &["model", "dataplane", "reconcile", "phases"], true),
     room("api", &[], false),
     room("cli", &["api"], false),
     room("telemetry", &[], true),

@@ -18,6 +18,7 @@ pub(in crate::cli) fn render(backends: &[BackendInfo], look: Look) -> String {
         ("SHARE", Kind::Spare),
         ("STATE", Kind::Whole),
         ("HEALTH", Kind::Text),
+        ("FLOWS", Kind::Spare),
         ("LATENCY", Kind::Spare),
         ("NEW", Kind::Spare),
         ("PACKETS", Kind::Spare),
@@ -27,16 +28,21 @@ pub(in crate::cli) fn render(backends: &[BackendInfo], look: Look) -> String {
     table::render(look, columns, backends.iter().map(row))
 }
 
-fn row(backend: &BackendInfo) -> [Field; 11] {
+fn row(backend: &BackendInfo) -> [Field; 12] {
     let address = BackendAddress { ip: backend.address, port: backend.port };
     let latency = backend.health.last_latency_us.map_or_else(|| table::NONE.to_owned(), units::latency);
+    let flows = match backend.remembered_flows {
+        0 => table::NONE.to_owned(),
+        flows => units::count(flows),
+    };
     [
         format!("{}/{}", backend.pool, backend.name).into(),
         address.to_string().into(),
         backend.weight.to_string().into(),
         units::percent(backend.slot_share_percent).into(),
-        state(backend.admin_state),
+        state(backend),
         health(&backend.health),
+        flows.into(),
         latency.into(),
         units::count(backend.new_connections).into(),
         units::count(backend.packets).into(),
@@ -45,10 +51,12 @@ fn row(backend: &BackendInfo) -> [Field; 11] {
     ]
 }
 
-fn state(state: AdminState) -> Field {
-    match state {
+/// What the operator wants, and for a drain how far it is.
+fn state(backend: &BackendInfo) -> Field {
+    match backend.admin_state {
         AdminState::Active => "active".into(),
-        AdminState::Drain => Field::toned("drain", Tone::Warning),
+        AdminState::Drain if backend.drained => Field::toned("drained", Tone::Good),
+        AdminState::Drain => Field::toned("draining", Tone::Warning),
         AdminState::Maintenance => Field::toned("maintenance", Tone::Warning),
     }
 }
@@ -81,12 +89,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_drain_shows_the_flows_that_remain_until_there_are_none() {
+        let backends = samples::backends_that_go();
+        let text = render(&backends, Look::default());
+        let words = |text: &str| -> Vec<String> {
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+        };
+        let wanted = [
+            "BACKEND ADDRESS WEIGHT SHARE STATE HEALTH FLOWS",
+            "web/web1 10.0.0.11:80 100 0.0 % draining up 12s 37",
+            "web/web2 10.0.0.11:80 100 0.0 % drained up 12s -",
+            "web/web3 10.0.0.11:80 100 0.0 % maintenance unknown 12s -",
+        ];
+        for (line, wanted) in words(&text).iter().zip(wanted) {
+            assert!(line.starts_with(wanted), "{wanted:?} in\n{text}");
+        }
+        // In the steady state there is nothing to count.
+        assert!(!render(&backends[1..], Look::default()).contains("FLOWS"));
+    }
+
+    #[test]
     fn a_backend_is_a_row() {
         let wanted = "\
-BACKEND   ADDRESS       WEIGHT   SHARE  STATE   HEALTH                          LATENCY   NEW  PACKETS   BYTES  NEXT HOP
-web/web1  10.0.0.11:80     100  66.7 %  active  up 12s                           850 µs  9999    1.2 M  3.4 GB  02:00:00:00:00:0b eth0
-web/web2  10.0.0.12:80     100   0.0 %  active  down 3m 5s: connection refused        -     2       17  1.5 kB  02:00:00:00:00:0b eth0
-web/web3  fd00::13          50  33.3 %  drain   up 12s                           850 µs  9999    1.2 M  3.4 GB  unresolved: no route to fd00::13
+BACKEND   ADDRESS       WEIGHT   SHARE  STATE     HEALTH                          LATENCY   NEW  PACKETS   BYTES  NEXT HOP
+web/web1  10.0.0.11:80     100  66.7 %  active    up 12s                           850 µs  9999    1.2 M  3.4 GB  02:00:00:00:00:0b eth0
+web/web2  10.0.0.12:80     100   0.0 %  active    down 3m 5s: connection refused        -     2       17  1.5 kB  02:00:00:00:00:0b eth0
+web/web3  fd00::13          50  33.3 %  draining  up 12s                           850 µs  9999    1.2 M  3.4 GB  unresolved: no route to fd00::13
 ";
         let text = render(&samples::backends(), Look::default());
         assert_eq!(text, wanted, "got:\n{text}");

@@ -11,7 +11,7 @@ pub(super) mod status;
 mod table;
 pub(super) mod text;
 mod time;
-mod units;
+pub(super) mod units;
 
 #[cfg(test)]
 mod samples;

@@ -37,7 +37,7 @@ pub(super) fn status() -> Status {
             VipInfo { address: [203, 0, 113, 10].into(), interface: Some("eth0".into()), owned: true },
             VipInfo { address: [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10].into(), interface: None, owned: false },
         ],
-        flows: FlowTableInfo::default(),
+        flows: FlowTableInfo { capacity: 524_288, ..FlowTableInfo::default() },
     }
 }
 
@@ -141,6 +141,44 @@ pub(super) fn backends() -> Vec<BackendInfo> {
     vec![web1, web2, web3]
 }
 
+/// A backend that drains, one that has, and one in maintenance.
+pub(super) fn backends_that_go() -> Vec<BackendInfo> {
+    let web1 = BackendInfo {
+        admin_state: AdminState::Drain,
+        slot_share_percent: 0.0,
+        remembered_flows: 37,
+        settles_in_seconds: Some(290),
+        ..backends().remove(0)
+    };
+    let web2 = BackendInfo {
+        name: "web2".into(),
+        remembered_flows: 0,
+        settles_in_seconds: None,
+        drained: true,
+        ..web1.clone()
+    };
+    let health = HealthInfo { state: HealthState::Unknown, ..web2.health.clone() };
+    let web3 =
+        BackendInfo { name: "web3".into(), admin_state: AdminState::Maintenance, health, ..web2.clone() };
+    vec![web1, web2, web3]
+}
+
+/// A flow table at work, in a flood.
+pub(super) fn flows() -> FlowTableInfo {
+    FlowTableInfo {
+        capacity: 524_288,
+        entries: 37,
+        recorded: 1_204,
+        hits: 12_345,
+        evicted: 3,
+        refused_opening: 120_000,
+        refused_established: 2,
+        refused_udp: 0,
+        slots_learning: 120,
+        slots_tracked: 4,
+    }
+}
+
 pub(super) fn events() -> Vec<Event> {
     vec![
         Event {
@@ -175,5 +213,7 @@ fn every_answer_survives_json() {
     survives(&status());
     survives(&services());
     survives(&backends());
+    survives(&backends_that_go());
+    survives(&Status { flows: flows(), ..status() });
     survives(&events());
 }

@@ -4,7 +4,7 @@ use super::look::Look;
 use super::table::{self, Field, Kind, Tone};
 use super::text::plain;
 use super::{time, units};
-use crate::api::types::{AttachMode, BackendCounts, ConfigInfo, Status, VerdictKind};
+use crate::api::types::{AttachMode, BackendCounts, ConfigInfo, FlowTableInfo, Status, VerdictKind};
 
 /// Share of a capacity, in percent, from which it is marked.
 const NEARLY_FULL_PERCENT: u64 = 90;
@@ -35,6 +35,8 @@ fn summary(status: &Status) -> String {
         format!("services {}", status.service_count),
         backends(status.backends),
     ];
+    lines.extend(flow_table(&status.flows));
+    lines.extend(changing_slots(&status.flows));
     lines.extend(status.warnings.iter().map(|warning| format!("warning: {}", plain(warning))));
     lines.join("\n") + "\n"
 }
@@ -51,9 +53,38 @@ fn config(config: &ConfigInfo) -> String {
 
 fn backends(counts: BackendCounts) -> String {
     format!(
-        "backends {}: {} up, {} down, {} draining, {} unknown",
-        counts.total, counts.up, counts.down, counts.draining, counts.unknown,
+        "backends {}: {} up, {} down, {} draining, {} in maintenance, {} unknown",
+        counts.total, counts.up, counts.down, counts.draining, counts.maintenance, counts.unknown,
     )
+}
+
+/// `flows 37 of 524288 remembered, 1204 recorded, 12.3 k hits, 3 evicted, refused 120 opening`; counters of what did
+/// not happen are left out. Nothing without a table.
+fn flow_table(flows: &FlowTableInfo) -> Option<String> {
+    if flows.capacity == 0 {
+        return None;
+    }
+    let counted = |counters: &[(u64, &str)]| -> Vec<String> {
+        let happened = counters.iter().filter(|(value, _)| *value > 0);
+        happened.map(|(value, what)| format!("{} {what}", units::count(*value))).collect()
+    };
+    let mut parts = vec![format!("flows {} of {} remembered", flows.entries, flows.capacity)];
+    parts.extend(counted(&[(flows.recorded, "recorded"), (flows.hits, "hits"), (flows.evicted, "evicted")]));
+    let refused = counted(&[
+        (flows.refused_opening, "opening"),
+        (flows.refused_established, "established"),
+        (flows.refused_udp, "udp"),
+    ]);
+    if !refused.is_empty() {
+        parts.push(format!("refused {}", refused.join(" + ")));
+    }
+    Some(parts.join(", "))
+}
+
+/// `slots 120 learning, 4 tracked`; nothing while no slot changes hands.
+fn changing_slots(flows: &FlowTableInfo) -> Option<String> {
+    let (learning, tracked) = (flows.slots_learning, flows.slots_tracked);
+    (learning > 0 || tracked > 0).then(|| format!("slots {learning} learning, {tracked} tracked"))
 }
 
 fn interfaces(status: &Status, look: Look) -> String {
@@ -135,7 +166,8 @@ mod tests {
 lbd 0.1.0, pid 4711, up 2h 5m, map ABI 1
 config /etc/lb/lb.toml, generation 12, loaded 2026-11-22T10:00:00Z, hash 9f3ac2
 services 1
-backends 3: 1 up, 1 down, 1 draining, 0 unknown
+backends 3: 1 up, 1 down, 1 draining, 0 in maintenance, 0 unknown
+flows 0 of 524288 remembered
 warning: eth1: generic mode, because its driver has no XDP
 
 INTERFACE  INDEX  MODE     PROGRAM  LINK
@@ -159,10 +191,22 @@ drop     no_backend       17
     }
 
     #[test]
+    fn of_the_flow_table_what_happened_is_shown() {
+        let status = Status { flows: samples::flows(), ..samples::status() };
+        let wanted = "
+flows 37 of 524288 remembered, 1204 recorded, 12.3 k hits, 3 evicted, refused 120.0 k opening + 2 established
+slots 120 learning, 4 tracked
+warning: ";
+        let text = render(&status, Look::default());
+        assert!(text.contains(wanted), "got:\n{text}");
+    }
+
+    #[test]
     fn lists_that_are_empty_leave_no_trace() {
         let mut status = samples::status();
         (status.interfaces, status.vips, status.limits, status.verdicts) = (vec![], vec![], vec![], vec![]);
         status.warnings.clear();
+        status.flows.capacity = 0;
         assert_eq!(render(&status, Look::default()).lines().count(), 4);
     }
 }

@@ -18,6 +18,11 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
+/// How many flows, with their verb: `1 flow remains`, `37 flows remain`. To the last one: operators wait for them.
+pub(in crate::cli) fn flows_remain(flows: u64) -> String {
+    if flows == 1 { "1 flow remains".to_owned() } else { format!("{flows} flows remain") }
+}
+
 /// A count: `9999`, `12.3 k`, `1.2 M`. Cut, not rounded, so that it never shows more than there is.
 pub(super) fn count(value: u64) -> String {
     if value < EXACT_BELOW {
@@ -43,7 +48,7 @@ fn scaled(value: u64) -> (String, bool) {
 }
 
 /// An age by its two largest units: `12s`, `3m 5s`, `2h 0m`, `4d 3h`.
-pub(super) fn age(seconds: u64) -> String {
+pub(in crate::cli) fn age(seconds: u64) -> String {
     match seconds {
         0..MINUTE => format!("{seconds}s"),
         MINUTE..HOUR => format!("{}m {}s", seconds / MINUTE, seconds % MINUTE),

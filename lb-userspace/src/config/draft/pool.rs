@@ -1,19 +1,25 @@
 //! `[pools.NAME]`: backends with one forward mode and one health check.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::{Named, check_name};
 use crate::config::address::parse_backend;
-use crate::config::bounds::{DEFAULT_POOL_SLOTS, DEFAULT_WEIGHT, POOL_SLOTS, WEIGHT};
+use crate::config::bounds::{
+    DEAD_AFTER, DEFAULT_POOL_SLOTS, DEFAULT_WEIGHT, FLOW_TIMEOUT, POOL_SLOTS, SLOW_START, WEIGHT,
+};
 use crate::config::field::Field;
 use crate::config::problem::{Problems, quoted};
 use crate::config::source::{At, Span};
 use crate::config::suggest;
 use crate::config::table::TableReader;
-use crate::model::{AdminState, Backend, ForwardMode, Pool};
+use crate::model::{AdminState, Affinity, Backend, ForwardMode, Pool};
 
 const MODE_CHOICES: [(&str, ForwardMode); 3] =
     [("nat", ForwardMode::Nat), ("dsr-l2", ForwardMode::DsrL2), ("dsr-ipip", ForwardMode::DsrIpip)];
+const AFFINITY_CHOICES: [(&str, Affinity); 3] =
+    [("flow", Affinity::Flow), ("source", Affinity::Source), ("source-vip", Affinity::SourceVip)];
 const STATE_CHOICES: [(&str, AdminState); 3] =
     [("active", AdminState::Active), ("drain", AdminState::Drain), ("maintenance", AdminState::Maintenance)];
 
@@ -24,7 +30,16 @@ pub(in crate::config) struct PoolDraft {
     pub check: Option<At<String>>,
     /// A default has the place of the pool's name.
     pub slots: Option<At<u32>>,
+    pub changes: ChangesDraft,
     pub backends: Vec<BackendDraft>,
+}
+
+/// What becomes of flows while backends come and go. `None` is a default, or what could not be read.
+pub(in crate::config) struct ChangesDraft {
+    affinity: Option<Affinity>,
+    flow_timeout: Option<Duration>,
+    slow_start: Option<Duration>,
+    pub dead_after: Option<At<Duration>>,
 }
 
 /// A backend and where its parts are written.
@@ -51,6 +66,7 @@ impl PoolDraft {
             Some(field) => read_slots(field, problems),
             None => Some(At::new(DEFAULT_POOL_SLOTS, name_span.clone())),
         };
+        let changes = ChangesDraft::read(&mut reader, problems);
         let backends = reader
             .optional("backends")
             .and_then(|field| field.elements(problems))
@@ -59,18 +75,40 @@ impl PoolDraft {
             .filter_map(|element| BackendDraft::read(element, problems))
             .collect();
         reader.finish(problems);
-        Self { name_span, mode, check, slots, backends }
+        Self { name_span, mode, check, slots, changes, backends }
     }
 
     pub fn into_pool(self) -> Option<Pool> {
         let mode = self.mode?.value;
         let backends =
             self.backends.into_iter().map(|backend| backend.into_backend(mode)).collect::<Option<_>>()?;
+        let defaults = Pool::new(mode, self.slots?.value);
+        let changes = self.changes;
         Some(Pool {
             check: self.check.map(|check| check.value),
+            affinity: changes.affinity.unwrap_or(defaults.affinity),
+            flow_timeout: changes.flow_timeout.unwrap_or(defaults.flow_timeout),
+            slow_start: changes.slow_start.unwrap_or(defaults.slow_start),
+            dead_after: changes.dead_after.map_or(defaults.dead_after, |time| time.value),
             backends,
-            ..Pool::new(mode, self.slots?.value)
+            ..defaults
         })
+    }
+}
+
+impl ChangesDraft {
+    fn read(reader: &mut TableReader<'_>, problems: &mut Problems) -> Self {
+        let affinity =
+            reader.optional("affinity").and_then(|field| field.choice(&AFFINITY_CHOICES, problems));
+        let mut duration = |key, range: &RangeInclusive<Duration>| {
+            reader.optional(key).and_then(|field| field.duration(range, problems))
+        };
+        Self {
+            affinity: affinity.map(|affinity| affinity.value),
+            flow_timeout: duration("flow_timeout", &FLOW_TIMEOUT).map(|time| time.value),
+            slow_start: duration("slow_start", &SLOW_START).map(|time| time.value),
+            dead_after: duration("dead_after", &DEAD_AFTER),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn check(draft: &Draft, warnings: &mut Problems) {
         }
     }
     for (name, pool) in pools(draft) {
+        check_dead_after(name, pool, warnings);
         if used_pools.contains(name) {
             check_backends(name, pool, warnings);
         } else {
@@ -28,6 +29,17 @@ pub(super) fn check(draft: &Draft, warnings: &mut Problems) {
             let hint = format!("write pool = \"{name}\" in a service, or remove it");
             warnings.push(Problem::relation(pool.name_span.clone(), message, hint));
         }
+    }
+}
+
+/// Without a check no backend is ever down, so none is ever dead.
+fn check_dead_after(name: &str, pool: &PoolDraft, warnings: &mut Problems) {
+    if let Some(dead_after) = pool.changes.dead_after.as_ref().filter(|_| pool.check.is_none()) {
+        let message = format!(
+            "pool {} has `dead_after` and no `check`: none of its backends is ever down",
+            quoted(name)
+        );
+        warnings.push(Problem::relation(dead_after.span.clone(), message, "add a check, or remove it"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The maps, typed, and the operations on them.
 
 use super::super::{Capacity, Dataplane, DataplaneError, Observed, Op, Region};
+use super::flows::Flows;
 use super::mmap::MappedArray;
 use super::places::{Entry, PlaceTable};
 use super::{KernelDataplane, KernelError};
@@ -8,8 +9,9 @@ use aya::Ebpf;
 use aya::maps::{Array, DevMapHash, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Zeroable;
 use lb_common::abi::{
-    Backend, BackendCounters, BackendFlags, BackendIdentity, ReverseEntry, ServiceCounters, ServiceEntry,
-    Settings, Slot, TrafficCounters, VERDICT_NUMBERS, names, place,
+    Backend, BackendCounters, BackendFlags, BackendIdentity, FlowCounters, FlowKey, FlowValue, Recorder,
+    ReverseEntry, ServiceCounters, ServiceEntry, Settings, Slot, TrafficCounters, VERDICT_NUMBERS, names,
+    place,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,6 +40,8 @@ pub(super) struct Maps {
     verdicts: PerCpuArray<MapData, u64>,
     devices: DevMapHash<MapData>,
     settings: Array<MapData, Raw<Settings>>,
+    flows: Flows,
+    recorder: PerCpuArray<MapData, Raw<Recorder>>,
 }
 
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError> {
@@ -65,6 +69,13 @@ fn take_places<E: Entry>(
     Ok(PlaceTable::new(array, name, capacity)?)
 }
 
+fn take_flows(ebpf: &mut Ebpf) -> Result<Flows, KernelError> {
+    match ebpf.take_map(names::FLOWS) {
+        Some(Map::LruHashMap(data)) => Ok(Flows::new(data)),
+        _ => Err(KernelError::Incomplete(names::FLOWS)),
+    }
+}
+
 fn refused(action: &'static str, map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
     move |source| DataplaneError::Map { action, map, source }
 }
@@ -83,6 +94,8 @@ impl Maps {
             verdicts: take(ebpf, names::VERDICTS)?,
             devices: take(ebpf, names::DEVICES)?,
             settings: take(ebpf, names::SETTINGS)?,
+            flows: take_flows(ebpf)?,
+            recorder: take(ebpf, names::RECORDER)?,
         })
     }
 
@@ -172,7 +185,10 @@ impl Dataplane for KernelDataplane {
             }
             Op::WriteSlots { offset, slots } => {
                 for (at, slot) in (*offset..).zip(slots) {
-                    maps.slots.write(at, slot)?;
+                    // The lines of slots that stay as they are stay in every CPU's cache.
+                    if maps.slots.read(at)? != *slot {
+                        maps.slots.write(at, slot)?;
+                    }
                 }
                 Ok(())
             }
@@ -188,6 +204,11 @@ impl Dataplane for KernelDataplane {
                 wait_for_readers();
                 Ok(())
             }
+            Op::DeleteFlows(keys) => maps.flows.delete(keys),
+            Op::SetRecording(recording) => {
+                let settings = Settings { recording: *recording as u32, ..maps.read_settings()? };
+                maps.write_settings(&settings)
+            }
             Op::ClearBackend(index) => {
                 maps.identities.write(*index, &BackendIdentity::default())?;
                 maps.backends.write(*index, &Backend::zeroed())
@@ -201,6 +222,15 @@ impl Dataplane for KernelDataplane {
 
     fn backend_counters(&self, index: u32) -> Result<BackendCounters, DataplaneError> {
         sum(&self.maps.backend_counters, index, names::BACKEND_COUNTERS)
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(&FlowKey, FlowValue)) -> Result<(), DataplaneError> {
+        self.maps.flows.visit(visit)
+    }
+
+    fn flow_counters(&self) -> Result<FlowCounters, DataplaneError> {
+        let values = self.maps.recorder.get(&0, 0).map_err(refused("read", names::RECORDER))?;
+        Ok(values.iter().fold(FlowCounters::default(), |sum, Raw(value)| sum.plus(value.counters)))
     }
 
     fn verdicts(&self) -> Result<BTreeMap<u8, u64>, DataplaneError> {

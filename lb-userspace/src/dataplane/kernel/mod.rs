@@ -4,6 +4,7 @@
 //! link in one step, so that packets always meet one program or the other.
 
 mod attach;
+mod flows;
 mod log_reader;
 mod maps;
 mod mmap;
@@ -93,7 +94,7 @@ pub enum KernelError {
     },
     /// The object could not be loaded.
     #[error(
-        "cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN) and Linux 5.9 or newer"
+        "cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN) and Linux 5.11 or newer"
     )]
     Load {
         /// Why.
@@ -120,7 +121,7 @@ pub enum KernelError {
     },
     /// The kernel is too old.
     #[error(
-        "Linux {found} is too old: XDP links, which keep the datapath attached while lbd restarts, came with 5.9"
+        "Linux {found} is too old: what the datapath needs, such as the coarse clock for its programs, came with 5.11"
     )]
     KernelTooOld {
         /// Its version.
@@ -220,9 +221,9 @@ impl KernelDataplane {
         let program: &mut Xdp = program(&mut ebpf)?;
         program.load().map_err(|source| KernelError::Program { source: Box::new(source) })?;
         let mut maps = Maps::take(&mut ebpf, config.capacity)?;
-        if former.is_none() {
-            maps.write_settings(&settings)?;
-        }
+        let cpus = aya::util::nr_cpus().map_err(|(call, source)| DataplaneError::System { call, source })?;
+        let record_rates = config.capacity.record_rates(u32::try_from(cpus).unwrap_or(u32::MAX));
+        maps.write_settings(&Settings { record_rates, ..settings })?;
         Ok(Self {
             ebpf,
             maps,
@@ -243,8 +244,9 @@ impl KernelDataplane {
     }
 }
 
-/// Oldest kernel with XDP links (`BPF_LINK_TYPE_XDP`, commit aa8d3a716b59).
-const OLDEST_KERNEL: (u32, u32) = (5, 9);
+/// Oldest kernel with all that is used: the coarse clock for programs (`bpf_ktime_get_coarse_ns`, commit d05512618056),
+/// and before that XDP links (5.9, commit aa8d3a716b59) and batched map calls (5.6).
+const OLDEST_KERNEL: (u32, u32) = (5, 11);
 
 fn check_kernel() -> Result<(), KernelError> {
     let name = rustix::system::uname();
@@ -288,8 +290,8 @@ fn load(pins: &Pins, config: &KernelConfig, settings: &Settings) -> Result<Ebpf,
 }
 
 /// Sizes that the configuration sets. The return path has an entry for each frontend and backend of a nat pool.
-fn sizes(capacity: Capacity) -> [(&'static str, u32); 7] {
-    let Capacity { services, backends, slots } = capacity;
+fn sizes(capacity: Capacity) -> [(&'static str, u32); 8] {
+    let Capacity { services, backends, slots, flows } = capacity;
     [
         (names::SERVICES, place::places(services)),
         (names::SLOTS, slots),
@@ -298,6 +300,7 @@ fn sizes(capacity: Capacity) -> [(&'static str, u32); 7] {
         (names::REVERSE, place::places(capacity.reverse())),
         (names::SERVICE_COUNTERS, services),
         (names::BACKEND_COUNTERS, backends),
+        (names::FLOWS, flows),
     ]
 }
 
@@ -338,7 +341,7 @@ fn check_sizes(pins: &Pins, capacity: Capacity) -> Result<(), KernelError> {
 
 fn new_settings() -> Result<Settings, KernelError> {
     let key = || getrandom::u64().map_err(KernelError::Random);
-    Ok(Settings { hash_key: [key()?, key()?], abi_version: ABI_VERSION, reverse_entries: 0 })
+    Ok(Settings { hash_key: [key()?, key()?], abi_version: ABI_VERSION, ..Settings::default() })
 }
 
 /// Takes links and maps of an earlier agent away: the node stops forwarding. Returns the interfaces freed.
@@ -365,10 +368,10 @@ mod tests {
 
     #[test]
     fn a_kernel_without_xdp_links_is_told_by_its_release() {
-        for old in ["5.8.18", "4.19.0-27-amd64", "5.8-rc1", "nonsense", ""] {
+        for old in ["5.9.1", "5.10.0-35-amd64", "4.19.0-27-amd64", "5.8-rc1", "nonsense", ""] {
             assert!(version(old) < OLDEST_KERNEL, "{old}");
         }
-        for new in ["5.9.0", "5.10.0-35-amd64", "6.1.0-32-cloud-amd64", "6.18.44-fc-v669", "10.0"] {
+        for new in ["5.11.0", "6.1.0-32-cloud-amd64", "6.18.44-fc-v669", "10.0"] {
             assert!(version(new) >= OLDEST_KERNEL, "{new}");
         }
     }

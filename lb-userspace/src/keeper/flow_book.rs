@@ -1,0 +1,63 @@
+//! What the agent knows of the flow table: the last count, and the sums that the kernel does not keep.
+
+use crate::phases::{Census, PhaseCounts};
+use lb_common::abi::FlowCounters;
+use std::collections::BTreeMap;
+
+/// What was last seen of the flow table.
+#[derive(Debug, Default)]
+pub struct FlowBook {
+    /// Entries in use.
+    pub entries: u64,
+    /// Live flows by backend index.
+    pub flows: BTreeMap<u32, u64>,
+    /// What became of flows.
+    pub counters: FlowCounters,
+    /// Slots by phase.
+    pub phases: PhaseCounts,
+    /// Entries that the kernel threw out, as far as this agent saw.
+    pub evicted: u64,
+    /// Entries that the agent took out.
+    deleted: u64,
+    /// Recorded so far and present, when the agent looked first.
+    first: Option<(u64, u64)>,
+}
+
+impl FlowBook {
+    /// Notes a count, after which the agent took out the entries that were over. The counters were read before it, so
+    /// that what is recorded meanwhile makes nobody missing.
+    pub fn note(&mut self, counters: FlowCounters, census: &Census, phases: PhaseCounts) {
+        let (recorded, present) = *self.first.get_or_insert((counters.recorded, census.entries));
+        let come = counters.recorded.saturating_sub(recorded) + present;
+        let missing = come.saturating_sub(self.deleted + census.entries);
+        self.evicted = self.evicted.max(missing);
+        let over = census.over.len() as u64;
+        self.deleted += over;
+        self.entries = census.entries.saturating_sub(over);
+        self.flows.clone_from(&census.flows);
+        self.counters = counters;
+        self.phases = phases;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable as _;
+    use lb_common::abi::FlowKey;
+
+    #[test]
+    fn what_neither_stayed_nor_was_taken_out_was_evicted() {
+        let mut book = FlowBook::default();
+        let counters = |recorded| FlowCounters { recorded, ..FlowCounters::default() };
+        let census =
+            |entries, over| Census { entries, over: vec![FlowKey::zeroed(); over], ..Census::default() };
+        let phases = PhaseCounts::default();
+        book.note(counters(500), &census(20, 0), phases);
+        assert_eq!((book.entries, book.evicted), (20, 0), "what an earlier agent took out is not known");
+        book.note(counters(600), &census(120, 50), phases);
+        assert_eq!((book.entries, book.evicted), (70, 0));
+        book.note(counters(700), &census(130, 0), phases);
+        assert_eq!((book.entries, book.evicted), (130, 40));
+    }
+}

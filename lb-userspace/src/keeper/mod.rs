@@ -1,0 +1,210 @@
+//! Keeps the maps true: plans, carries plans out, counts flows, moves slots on.
+//!
+//! Role: the agent's work on a dataplane, whichever it is; the simulation does the same work on one in memory. Time is
+//! an argument. Imports model, dataplane, reconcile and phases. Always holds: it alone changes the maps; whatever
+//! fails, the maps forward, and the next call goes on.
+
+mod flow_book;
+
+pub use flow_book::FlowBook;
+
+use crate::dataplane::{Dataplane, DataplaneError, Observed, Op};
+use crate::model::Model;
+use crate::phases::{self, Phases, View, take_census};
+use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identity};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// Rounds of planning for one change at most; more than one is needed only where slots are scarce.
+const MAX_ROUNDS: usize = 64;
+
+/// Why the maps could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// It does not fit.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+}
+
+/// What the world outside of the maps is like.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// Backends that may take new flows as far as health goes.
+    pub healthy: BTreeSet<BackendName>,
+    /// Backends whose connections are given up.
+    pub dead: BTreeSet<BackendName>,
+    /// Ways to backends, see [`Desired::hops`].
+    pub hops: BTreeMap<IpAddr, Option<Hop>>,
+    /// Interfaces to allow redirects to.
+    pub devices: BTreeSet<u32>,
+}
+
+/// The time, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For everything that the agent times by itself.
+    pub instant: Instant,
+    /// For what the datapath stamps: milliseconds of the monotonic clock.
+    pub monotonic_ms: u64,
+}
+
+/// What a keeper asks while it works: the clock, and the world, which may look different in the light of what is in
+/// the maps.
+pub trait Surroundings {
+    /// The time.
+    fn now(&self) -> Now;
+
+    /// The world, given the maps as they are.
+    fn see(&self, model: &Model, observed: &Observed) -> Sight;
+}
+
+/// Keeps one dataplane.
+#[derive(Default)]
+pub struct Keeper {
+    reconciler: Reconciler,
+    slow_start: SlowStart,
+    phases: Phases,
+    /// What was last seen of the flow table.
+    pub book: FlowBook,
+}
+
+impl Keeper {
+    /// What the maps should hold for `model`, against what they hold. Changes nothing.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn plan(
+        &mut self,
+        around: &impl Surroundings,
+        model: &Model,
+        observed: &Observed,
+        flows_of: Option<&BTreeSet<u32>>,
+    ) -> Result<Plan, ReconcileError> {
+        let sight = around.see(model, observed);
+        let shares = self.slow_start.shares(model, &sight.healthy, around.now().instant);
+        let desired = Desired {
+            model,
+            healthy: &sight.healthy,
+            hops: &sight.hops,
+            devices: &sight.devices,
+            shares: &shares,
+            dead: &sight.dead,
+            flows_of,
+        };
+        self.reconciler.plan(&desired, observed)
+    }
+
+    /// Makes the maps true to `model`. Returns how many operations that took.
+    ///
+    /// # Errors
+    /// When it does not fit or the kernel refuses; some operations may be done then, and the maps still forward.
+    pub fn reconcile<D: Dataplane>(
+        &mut self,
+        dataplane: &mut D,
+        around: &impl Surroundings,
+        model: &Model,
+    ) -> Result<usize, KeepError> {
+        self.reconcile_with(dataplane, around, model, None)
+    }
+
+    fn reconcile_with<D: Dataplane>(
+        &mut self,
+        dataplane: &mut D,
+        around: &impl Surroundings,
+        model: &Model,
+        flows_of: Option<&BTreeSet<u32>>,
+    ) -> Result<usize, KeepError> {
+        let mut count = 0;
+        for _ in 0..MAX_ROUNDS {
+            let observed = dataplane.observe()?;
+            let plan = self.plan(around, model, &observed, flows_of)?;
+            count += plan.ops.len();
+            let outcome = carry_out(dataplane, &plan);
+            // Also after an error: some of it may be in force, and a clock that starts late only takes longer.
+            self.phases.started(&plan.learning, around.now().monotonic_ms);
+            outcome?;
+            if plan.complete {
+                return Ok(count);
+            }
+        }
+        tracing::warn!("not all tables are up to date after {MAX_ROUNDS} rounds; the timer goes on with it");
+        Ok(count)
+    }
+
+    /// Looks after slots that change hands: counts flows, forgets those that are over, moves slots on, frees indexes.
+    ///
+    /// # Errors
+    /// As [`Self::reconcile`].
+    pub fn look<D: Dataplane>(
+        &mut self,
+        dataplane: &mut D,
+        around: &impl Surroundings,
+        model: &Model,
+    ) -> Result<(), KeepError> {
+        let observed = dataplane.observe()?;
+        let counters = dataplane.flow_counters()?;
+        let census_ms = around.now().monotonic_ms;
+        if has_gone(model, &observed) {
+            // A packet that saw a slot of before may still record its flow; afterwards nobody can.
+            dataplane.apply(&Op::WaitForReaders)?;
+        }
+        let census = take_census(dataplane, model, &observed, census_ms)?;
+        if !census.over.is_empty() {
+            dataplane.apply(&Op::DeleteFlows(census.over.clone()))?;
+        }
+        let now_ms = around.now().monotonic_ms;
+        let view =
+            View { model, observed: &observed, counters: &counters, census: &census, census_ms, now_ms };
+        for op in self.phases.advance(&view) {
+            dataplane.apply(&op)?;
+        }
+        self.book.note(counters, &census, phases::count(&observed));
+        let recording = phases::recording(self.book.entries, observed.capacity.flows);
+        if observed.settings.recording != recording as u32 {
+            let (entries, capacity) = (self.book.entries, observed.capacity.flows);
+            tracing::info!("{entries} of {capacity} flows are remembered: recording {recording:?}");
+            dataplane.apply(&Op::SetRecording(recording))?;
+        }
+        self.reconcile_with(dataplane, around, model, Some(&census.named()))?;
+        Ok(())
+    }
+
+    /// Time until every flow of a backend that slots took away is known; none if that is so already.
+    pub fn settles_in(
+        &self,
+        model: &Model,
+        observed: &Observed,
+        backend: u32,
+        now: Now,
+    ) -> Option<std::time::Duration> {
+        self.phases.settles_in(model, observed, backend, now.monotonic_ms)
+    }
+}
+
+fn carry_out<D: Dataplane>(dataplane: &mut D, plan: &Plan) -> Result<(), DataplaneError> {
+    for op in &plan.ops {
+        match (dataplane.apply(op), op) {
+            (Ok(()), _) => {}
+            // An interface may be gone by now; that must not keep everything else from being brought up to date.
+            (Err(error), Op::PutDevice(ifindex)) => {
+                tracing::warn!("packets cannot be redirected to interface {ifindex}: {error}");
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether there are backends that the configuration has no more.
+fn has_gone(model: &Model, observed: &Observed) -> bool {
+    let known: HashSet<u64> = model
+        .pools
+        .iter()
+        .flat_map(|(name, pool)| pool.backends.iter().map(|backend| identity(name, backend).identity))
+        .collect();
+    observed.backends.values().any(|(owner, _)| !known.contains(&owner.identity))
+}

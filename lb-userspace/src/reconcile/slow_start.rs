@@ -1,0 +1,74 @@
+//! Slow start: a backend that comes back takes a small share of its weight at first.
+//!
+//! Role: pure; `now` is an argument. Always holds: a backend that took flows when the agent began has its whole share.
+
+use super::{BackendName, FULL_SHARE, identity};
+use crate::model::{Backend, Model, Pool};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// Since when backends take new flows.
+#[derive(Debug, Default)]
+pub struct SlowStart {
+    /// By identity; none for those that did when their pool was first seen.
+    since: BTreeMap<u64, Option<Instant>>,
+    /// Pools that were seen before.
+    pools: BTreeSet<String>,
+}
+
+impl SlowStart {
+    /// Shares, out of [`FULL_SHARE`], of backends on their way to the whole. `healthy` are those that may take flows now.
+    pub fn shares(
+        &mut self,
+        model: &Model,
+        healthy: &BTreeSet<BackendName>,
+        now: Instant,
+    ) -> BTreeMap<BackendName, u32> {
+        let mut since = BTreeMap::new();
+        let mut shares = BTreeMap::new();
+        for (name, pool, backend) in healthy.iter().filter_map(|name| find(model, name)) {
+            let identity = identity(&name.pool, backend).identity;
+            let seen = self.pools.contains(&name.pool);
+            let began = *self.since.get(&identity).unwrap_or(&seen.then_some(now));
+            since.insert(identity, began);
+            let share = began.map_or(FULL_SHARE, |began| share(now - began, pool.slow_start));
+            if share < FULL_SHARE {
+                shares.insert(name.clone(), share);
+            }
+        }
+        self.since = since;
+        self.pools = model.pools.keys().cloned().collect();
+        shares
+    }
+}
+
+fn find<'a>(model: &'a Model, name: &'a BackendName) -> Option<(&'a BackendName, &'a Pool, &'a Backend)> {
+    let pool = model.pools.get(&name.pool)?;
+    let backend = pool.backends.iter().find(|backend| backend.name == name.name)?;
+    Some((name, pool, backend))
+}
+
+/// The share after `age` of `whole`: in equal steps, the first one at once.
+fn share(age: Duration, whole: Duration) -> u32 {
+    if age >= whole {
+        return FULL_SHARE;
+    }
+    let steps = age.as_millis() * u128::from(FULL_SHARE) / whole.as_millis().max(1);
+    u32::try_from(steps).unwrap_or(FULL_SHARE).saturating_add(1).min(FULL_SHARE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_grows_in_equal_steps_to_the_whole() {
+        let whole = Duration::from_secs(32);
+        let at = |seconds| share(Duration::from_secs(seconds), whole);
+        assert_eq!(
+            [at(0), at(1), at(2), at(16), at(30), at(31), at(32), at(99)],
+            [1, 1, 2, 9, 16, 16, 16, 16]
+        );
+        assert_eq!(share(Duration::ZERO, Duration::ZERO), FULL_SHARE);
+    }
+}

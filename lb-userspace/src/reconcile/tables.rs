@@ -1,0 +1,266 @@
+//! Slot tables: who should have which slot, what the slots remember, and where the tables lie.
+//!
+//! Always holds: a slot changes by the rules of [`Slot`] only; a table whose slots change hands is written into a free
+//! region and goes live by one store for each frontend; one whose phases alone change is written where it is, a slot
+//! a store.
+
+use super::backends::{Entries, identity};
+use super::{BackendName, Desired, FULL_SHARE, ReconcileError, frontends, service_key, used_pools};
+use crate::dataplane::{Observed, Op, Region};
+use crate::model::{AdminState, Backend, ForwardMode, Frontend, Model, Pool};
+use lb_common::abi::{self, BackendFlags, ServiceValue, Slot};
+use lb_common::maglev::{self, Member};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// Members of a pool's table: who may take new flows, with what weight. Backends that nothing can be sent to are left
+/// out as long as there is another one.
+fn members(pool_name: &str, pool: &Pool, desired: &Desired<'_>, entries: &Entries) -> Vec<Member> {
+    let name = |backend: &Backend| BackendName { pool: pool_name.to_owned(), name: backend.name.clone() };
+    let takes_flows = |backend: &&Backend| {
+        backend.state == AdminState::Active && backend.weight > 0 && desired.healthy.contains(&name(backend))
+    };
+    let member = |backend: &Backend| {
+        let identity = identity(pool_name, backend).identity;
+        let (index, entry) = entries.get(&identity)?;
+        let share = desired.shares.get(&name(backend)).copied().unwrap_or(FULL_SHARE);
+        let weight = backend.weight.saturating_mul(share.min(FULL_SHARE));
+        Some((Member { identity, index: *index, weight }, can_be_sent_to(pool.mode, entry)))
+    };
+    let candidates: Vec<(Member, bool)> =
+        pool.backends.iter().filter(takes_flows).filter_map(member).collect();
+    let any = candidates.iter().any(|(_, reachable)| *reachable);
+    candidates.into_iter().filter(|(_, reachable)| *reachable || !any).map(|(member, _)| member).collect()
+}
+
+/// Whether a packet for the backend finds its way: in `nat` through the kernel's tables if need be.
+fn can_be_sent_to(mode: ForwardMode, entry: &abi::Backend) -> bool {
+    let needed = match mode {
+        ForwardMode::Nat => BackendFlags::VALID,
+        ForwardMode::DsrL2 | ForwardMode::DsrIpip => BackendFlags::VALID | BackendFlags::RESOLVED,
+    };
+    entry.flags & needed == needed
+}
+
+/// Who should have a pool's slots, and what that was worked out from.
+struct Built {
+    members: Vec<Member>,
+    owners: Vec<u32>,
+}
+
+/// Works tables out, and remembers them: that is the only part of a plan that takes milliseconds.
+#[derive(Default)]
+pub(super) struct Builder {
+    built: BTreeMap<String, Built>,
+}
+
+impl Builder {
+    /// Who should have the slots of a pool: as in `former`, with as few changes as the members ask for.
+    fn owners(
+        &mut self,
+        name: &str,
+        slot_count: u32,
+        members: Vec<Member>,
+        former: Option<&[Slot]>,
+    ) -> &[u32] {
+        let in_force = |built: &Built| match former {
+            Some(former) => {
+                former.len() == built.owners.len()
+                    && former.iter().zip(&built.owners).all(|(slot, owner)| slot.current() == *owner)
+            }
+            None => built.owners.len() == slot_count as usize,
+        };
+        if !self.built.get(name).is_some_and(|built| built.members == members && in_force(built)) {
+            let owners = match former {
+                Some(former) if members.is_empty() => vec![Slot::NOBODY; former.len()],
+                Some(former) => maglev::rebuild(former, &members),
+                None => maglev::build(&members, slot_count),
+            };
+            self.built.insert(name.to_owned(), Built { members, owners });
+        }
+        self.built.get(name).map_or(&[], |built| &built.owners)
+    }
+}
+
+/// A pool's table as it shall be.
+pub(super) struct Table {
+    /// Where. With no slots, the pool has nobody and had nobody.
+    pub region: Region,
+    /// What it holds.
+    pub slots: Vec<Slot>,
+}
+
+/// The tables of all pools.
+pub(super) struct Placed {
+    /// By pool. A pool without one keeps what its frontends have.
+    pub tables: BTreeMap<String, Table>,
+    /// Slots that begin to learn, by pool.
+    pub learning: BTreeMap<String, Vec<u32>>,
+    /// Whether every pool has its new table.
+    pub complete: bool,
+}
+
+/// What a plan of tables is made from.
+struct Sources<'a> {
+    desired: &'a Desired<'a>,
+    observed: &'a Observed,
+    /// Indexes of backends whose flows are given up.
+    dead: HashSet<u32>,
+}
+
+/// Finds or makes a table for every pool that a service uses.
+pub(super) fn plan_tables(
+    builder: &mut Builder,
+    desired: &Desired<'_>,
+    observed: &Observed,
+    entries: &Entries,
+    ops: &mut Vec<Op>,
+) -> Result<Placed, ReconcileError> {
+    let mut placed = Placed { tables: BTreeMap::new(), learning: BTreeMap::new(), complete: true };
+    let mut taken: BTreeSet<Region> = observed.tables.keys().copied().collect();
+    let mut refused = None;
+    builder.built.retain(|pool, _| desired.model.pools.contains_key(pool));
+    let sources = Sources { desired, observed, dead: dead(entries, observed) };
+    for (name, pool) in used_pools(desired.model) {
+        let former = former_table(&sources, name, pool);
+        let former_slots = former.map(|(_, slots)| slots);
+        let owners = builder.owners(name, pool.slots, members(name, pool, desired, entries), former_slots);
+        let (slots, learning) = next_slots(former_slots, owners, &sources.dead);
+        let region = match place(&sources, name, former, &slots) {
+            Place::In(region) => region,
+            Place::Over(region) => {
+                ops.push(Op::WriteSlots { offset: region.offset, slots: slots.clone() });
+                region
+            }
+            Place::Anew => {
+                let Some(region) = free_region(&taken, pool.slots, observed.capacity.slots) else {
+                    refused = Some((name, pool.slots));
+                    placed.complete = false;
+                    continue;
+                };
+                taken.insert(region);
+                ops.push(Op::WriteSlots { offset: region.offset, slots: slots.clone() });
+                region
+            }
+        };
+        placed.tables.insert(name.to_owned(), Table { region, slots });
+        if !learning.is_empty() {
+            placed.learning.insert(name.to_owned(), learning);
+        }
+    }
+    match refused {
+        Some((pool, count)) if !frees_a_region(desired.model, observed, &placed) => {
+            let capacity = observed.capacity.slots;
+            Err(ReconcileError::NoRoom { pool: pool.to_owned(), count, capacity })
+        }
+        _ => Ok(placed),
+    }
+}
+
+/// Indexes of backends whose flows are given up, or that nothing can be sent to ever: of the model's backends as they
+/// shall be, of those that are gone as they are.
+fn dead(entries: &Entries, observed: &Observed) -> HashSet<u32> {
+    let gone =
+        observed.backends.iter().filter(|(_, (identity, _))| !entries.contains_key(&identity.identity));
+    let all = entries
+        .values()
+        .map(|(index, entry)| (*index, *entry))
+        .chain(gone.map(|(index, (_, entry))| (*index, *entry)));
+    all.filter(|(_, entry)| !entry.keeps_flows()).map(|(index, _)| index).collect()
+}
+
+/// Every slot after its owner got it, and the places of those that begin to learn.
+fn next_slots(former: Option<&[Slot]>, owners: &[u32], dead: &HashSet<u32>) -> (Vec<Slot>, Vec<u32>) {
+    let Some(former) = former else {
+        return (owners.iter().map(|owner| Slot::stable(*owner)).collect(), Vec::new());
+    };
+    let mut learning = Vec::new();
+    let next = |(at, (slot, owner)): (u32, (&Slot, &u32))| {
+        let next = slot.moved_to(*owner);
+        if next.has_base() && dead.contains(&next.base()) {
+            return next.tracked();
+        }
+        if next.has_base() && !slot.has_base() {
+            learning.push(at);
+        }
+        next
+    };
+    let slots = (0..).zip(former.iter().zip(owners)).map(next).collect();
+    (slots, learning)
+}
+
+/// The table that the frontends of a pool point to now, unless it has another number of slots than the pool shall have:
+/// then its flows fall on other slots, and it says nothing of them.
+fn former_table<'a>(sources: &Sources<'a>, name: &str, pool: &Pool) -> Option<(Region, &'a [Slot])> {
+    let regions = regions_in_use(sources.desired.model, name, sources.observed);
+    regions.filter(|region| region.count == pool.slots).find_map(|region| {
+        let slots = sources.observed.tables.get(&region)?;
+        Some((region, slots.as_slice()))
+    })
+}
+
+/// Where a table goes.
+enum Place {
+    /// It is there.
+    In(Region),
+    /// There, over slots with the same owners.
+    Over(Region),
+    /// In a free region.
+    Anew,
+}
+
+fn place(sources: &Sources<'_>, name: &str, former: Option<(Region, &[Slot])>, slots: &[Slot]) -> Place {
+    if slots.is_empty() {
+        return Place::In(Region { offset: 0, count: 0 });
+    }
+    let holds_it =
+        |region: &Region| sources.observed.tables.get(region).is_some_and(|table| table.as_slice() == slots);
+    if let Some(region) = regions_in_use(sources.desired.model, name, sources.observed).find(holds_it) {
+        return Place::In(region);
+    }
+    match former {
+        Some((region, former))
+            if former.iter().zip(slots).all(|(before, after)| before.current() == after.current()) =>
+        {
+            Place::Over(region)
+        }
+        _ => Place::Anew,
+    }
+}
+
+/// Whether carrying out what was placed leaves a region free that is in use now: then another round has more room.
+fn frees_a_region(model: &Model, observed: &Observed, placed: &Placed) -> bool {
+    let stays = |(frontend, pool, _): (Frontend, &str, &Pool)| match placed.tables.get(pool) {
+        Some(table) => Some(table.region),
+        None => observed.services.get(&service_key(&frontend)).map(region_of),
+    };
+    let staying: BTreeSet<Region> = frontends(model).filter_map(stays).collect();
+    observed.tables.keys().any(|region| !staying.contains(region))
+}
+
+pub(super) const fn region_of(value: &ServiceValue) -> Region {
+    Region { offset: value.slot_offset, count: value.slot_count }
+}
+
+/// The regions that the frontends of a pool point to.
+fn regions_in_use<'a>(
+    model: &'a Model,
+    pool: &'a str,
+    observed: &'a Observed,
+) -> impl Iterator<Item = Region> + 'a {
+    frontends(model)
+        .filter(move |(_, name, _)| *name == pool)
+        .filter_map(|(frontend, _, _)| observed.services.get(&service_key(&frontend)))
+        .map(region_of)
+}
+
+/// The first free run of `count` slots.
+pub(super) fn free_region(taken: &BTreeSet<Region>, count: u32, capacity: u32) -> Option<Region> {
+    let mut offset = 0_u32;
+    for region in taken {
+        if region.offset >= offset && region.offset - offset >= count {
+            break;
+        }
+        offset = offset.max(region.offset.checked_add(region.count)?);
+    }
+    (offset.checked_add(count)? <= capacity).then_some(Region { offset, count })
+}
