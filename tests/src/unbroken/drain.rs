@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -153,10 +153,11 @@ fn drain_all(bed: &Bed, options: &Options, progress: &Progress) -> Result<Vec<Dr
     let timeout = options.download_time + (options.flow_timeout + SETTLING) * 2 + WAIT_MARGIN;
     let mut returned = Vec::new();
     for lane in bed.members.lanes() {
+        let start = Instant::now();
         bed.edit(&format!("backend drain {}", id(lane)))?;
         returned.push((lane, now_us()));
+        progress.say(&format!("drained {} in {} ms", id(lane), start.elapsed().as_millis()));
     }
-    progress.say(&format!("drained {} in every pool; waiting", web_name(DRAINED)));
     thread::scope(|scope| {
         let waits: Vec<_> = returned
             .into_iter()

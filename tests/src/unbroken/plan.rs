@@ -183,22 +183,27 @@ impl Planner {
         members.lanes().flat_map(|lane| in_lane(lane).into_iter().map(move |web| (lane, web))).collect()
     }
 
-    /// New weights for two backends of a lane, and one more or one less.
+    /// New weights for two backends of a lane and one less, or one more. Not both: a new backend is served when its check
+    /// has succeeded, so that would be two changes of the table.
     fn reload(&mut self, members: &Members) -> Change {
         let lane = self.random.choice(members.lanes().collect::<Vec<_>>()).unwrap_or(FALLBACK_LANE);
         let mut members = members.clone();
         let active: Vec<usize> = members.active(lane).collect();
+        let absent: Vec<usize> = (0..self.webs).filter(|web| !members.has(lane, *web)).collect();
+        if active.len() <= MIN_ACTIVE || self.random.bool() {
+            if let Some(web) = self.random.choice(absent) {
+                members.put(lane, web, Member::default());
+                return Change::Reload { lane, members };
+            }
+        }
         for web in self.random.choose_multiple(active.iter().copied(), 2) {
             let weight = self.random.u32(WEIGHTS);
             members.change(lane, web, |member| member.weight = weight);
         }
-        let absent: Vec<usize> = (0..self.webs).filter(|web| !members.has(lane, *web)).collect();
-        if active.len() > MIN_ACTIVE && (absent.is_empty() || self.random.bool()) {
-            if let Some(web) = self.random.choice(active) {
-                members.remove(lane, web);
-            }
-        } else if let Some(web) = self.random.choice(absent) {
-            members.put(lane, web, Member::default());
+        if active.len() > MIN_ACTIVE
+            && let Some(web) = self.random.choice(active)
+        {
+            members.remove(lane, web);
         }
         Change::Reload { lane, members }
     }
