@@ -190,11 +190,11 @@ impl Planner {
         let mut members = members.clone();
         let active: Vec<usize> = members.active(lane).collect();
         let absent: Vec<usize> = (0..self.webs).filter(|web| !members.has(lane, *web)).collect();
-        if active.len() <= MIN_ACTIVE || self.random.bool() {
-            if let Some(web) = self.random.choice(absent) {
-                members.put(lane, web, Member::default());
-                return Change::Reload { lane, members };
-            }
+        if (active.len() <= MIN_ACTIVE || self.random.bool())
+            && let Some(web) = self.random.choice(absent)
+        {
+            members.put(lane, web, Member::default());
+            return Change::Reload { lane, members };
         }
         for web in self.random.choose_multiple(active.iter().copied(), 2) {
             let weight = self.random.u32(WEIGHTS);
