@@ -16,6 +16,10 @@ use std::time::Duration;
 /// Linux, and longer than any pause between a server's repeated SYN-ACKs.
 const SHORT: Duration = Duration::from_mins(1);
 
+/// How long a flow that is closing counts as somebody's after its last packet: its last words take a round trip or two.
+/// It is remembered for longer, in case that the client closed its side only and is waiting.
+const LAST_WORDS_S: u64 = 3;
+
 /// The idle time of a flow is known to a second only: the datapath stamps whole ones.
 const STAMP_S: u64 = 1;
 
@@ -24,8 +28,10 @@ const STAMP_S: u64 = 1;
 pub struct Census {
     /// Entries seen.
     pub entries: u64,
-    /// Flows that live, by backend index.
+    /// Flows that live, by backend index; of those that are closing only the ones that still say something.
     pub flows: FnvHashMap<u32, u64>,
+    /// Backends that entries lead to.
+    pub named: BTreeSet<u32>,
     /// Entries that nobody needs any more.
     pub over: Vec<FlowKey>,
     /// Tracked slots, by their index in the map, with a flow that their current backend does not have.
@@ -36,11 +42,6 @@ impl Census {
     /// Whether a tracked slot has live flows of other backends than its current one.
     pub fn has_others(&self, slot: u32) -> bool {
         self.others.contains(&slot)
-    }
-
-    /// Backends that flows lead to.
-    pub fn named(&self) -> BTreeSet<u32> {
-        self.flows.keys().copied().collect()
     }
 }
 
@@ -68,12 +69,13 @@ pub fn take_census(
         census.entries += 1;
         match judge.judge(key, value) {
             Judgement::Over => census.over.push(*key),
-            Judgement::Lives { other } => {
-                *census.flows.entry(value.backend()).or_default() += 1;
+            Judgement::Lives { other, counts } => {
+                *census.flows.entry(value.backend()).or_default() += u64::from(counts);
                 census.others.extend(other);
             }
         }
     })?;
+    census.named = census.flows.keys().copied().collect();
     Ok(census)
 }
 
@@ -104,6 +106,8 @@ enum Judgement {
     Lives {
         /// The index of its slot, if that is tracked and has another backend.
         other: Option<u32>,
+        /// Whether it counts as its backend's: not if it has said its last words.
+        counts: bool,
     },
 }
 
@@ -140,11 +144,12 @@ impl<'a> Judge<'a> {
         let v4 = is_mapped(key.destination);
         let place = flow_slot(HashKey(key_0, key_1), &flow, v4, frontend.value.affinity, count);
         let Some(slot) = frontend.slots.get(place as usize) else { return Judgement::Over };
+        let counts = value.state() != FlowState::Closing || idle_s <= LAST_WORDS_S;
         match slot.phase() {
             Phase::Stable => Judgement::Over,
-            Phase::Learning | Phase::Settling => Judgement::Lives { other: None },
+            Phase::Learning | Phase::Settling => Judgement::Lives { other: None, counts },
             Phase::Tracked if slot.current() == value.backend() => Judgement::Over,
-            Phase::Tracked => Judgement::Lives { other: Some(offset + place) },
+            Phase::Tracked => Judgement::Lives { other: Some(offset + place), counts },
         }
     }
 
