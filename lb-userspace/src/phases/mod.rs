@@ -20,9 +20,9 @@ use std::time::Duration;
 /// The second SYN-ACK is sent after one second, the third after three (RFC 6298).
 const SETTLING: Duration = Duration::from_secs(5);
 
-/// Learning ends after this many times `flow_timeout` even if flows of established connections were refused all along:
-/// a flood of packets that pretend to belong to connections must not hold a drain for ever.
-const MOST_LEARNING: u64 = 10;
+/// Learning is prolonged by this many times `flow_timeout` at most, even if flows of established connections are refused
+/// all along: a flood of packets that pretend to belong to connections must not hold a drain for ever.
+const MOST_PROLONGING: u64 = 9;
 
 /// Time after a slot became tracked until its flows may be counted: far longer than a packet takes that saw it before.
 const READERS_MS: u64 = 100;
@@ -39,6 +39,8 @@ struct Clock {
     found_ms: u64,
     /// When it began to learn.
     learning_ms: u64,
+    /// Since when it goes on learning only because somebody was refused.
+    prolonged_ms: u64,
 }
 
 /// Clocks of all slots that need one.
@@ -218,7 +220,7 @@ impl Refusals {
 
 impl Clock {
     const fn of(slot: Slot) -> Self {
-        Self { slot, found_ms: UNKNOWN, learning_ms: UNKNOWN }
+        Self { slot, found_ms: UNKNOWN, learning_ms: UNKNOWN, prolonged_ms: UNKNOWN }
     }
 
     fn look(&mut self, slot: Slot, now_ms: u64) {
@@ -228,6 +230,7 @@ impl Clock {
         }
         if !slot.has_base() {
             self.learning_ms = UNKNOWN;
+            self.prolonged_ms = UNKNOWN;
         } else if self.learning_ms == UNKNOWN {
             self.learning_ms = now_ms;
         }
@@ -243,18 +246,16 @@ struct Rules<'a> {
 
 impl Rules<'_> {
     /// The slot as it shall be; `at` is its index in the map.
-    fn next(&self, slot: Slot, clock: &Clock, at: u32) -> Slot {
+    fn next(&self, slot: Slot, clock: &mut Clock, at: u32) -> Slot {
         let now_ms = self.view.now_ms;
-        let learned_ms = now_ms.saturating_sub(clock.learning_ms);
-        let overdue = learned_ms > self.timeout_ms.saturating_mul(MOST_LEARNING);
         match slot.phase() {
+            Phase::Learning if now_ms.saturating_sub(clock.learning_ms) <= self.timeout_ms => slot,
             Phase::Learning => {
-                let since_ms = clock.learning_ms.max(self.refused_ms);
-                let learned = now_ms.saturating_sub(since_ms) > self.timeout_ms;
-                if learned || overdue { slot.settled() } else { slot }
+                let refused = now_ms.saturating_sub(self.refused_ms) <= self.timeout_ms;
+                if refused && self.prolongs(clock) { slot } else { slot.settled() }
             }
             // Somebody could not be recorded: back to where nobody has to be dropped for it.
-            Phase::Settling if self.refused_ms >= clock.found_ms && !overdue => slot.unsettled(),
+            Phase::Settling if self.refused_ms >= clock.found_ms && self.prolongs(clock) => slot.unsettled(),
             Phase::Settling => {
                 let settled = now_ms.saturating_sub(clock.found_ms) > settling_ms(self.timeout_ms);
                 if settled { slot.tracked() } else { slot }
@@ -267,6 +268,15 @@ impl Rules<'_> {
             }
             Phase::Stable => slot,
         }
+    }
+
+    /// Prolongs learning because somebody was refused; false if that has gone on for long enough.
+    fn prolongs(&self, clock: &mut Clock) -> bool {
+        if clock.prolonged_ms == UNKNOWN {
+            clock.prolonged_ms = self.view.now_ms;
+        }
+        let prolonged_ms = self.view.now_ms.saturating_sub(clock.prolonged_ms);
+        prolonged_ms <= self.timeout_ms.saturating_mul(MOST_PROLONGING)
     }
 }
 

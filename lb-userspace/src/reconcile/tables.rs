@@ -175,10 +175,11 @@ fn next_slots(former: Option<&[Slot]>, owners: &[u32], dead: &HashSet<u32>) -> (
     };
     let mut learning = Vec::new();
     let next = |(at, (slot, owner)): (u32, (&Slot, &u32))| {
-        let next = slot.moved_to(*owner);
-        if next.has_base() && dead.contains(&next.base()) {
-            return next.tracked();
-        }
+        let bury = |slot: Slot| if dead.contains(&slot.base()) { slot.tracked() } else { slot };
+        // First the death, then the move: from when a base is marked dead until the slots are written, new flows go to the
+        // current backend without being recorded; if the slot leaves that one, they have to be learnt.
+        let slot = bury(*slot);
+        let next = bury(slot.moved_to(*owner));
         if next.has_base() && !slot.has_base() {
             learning.push(at);
         }

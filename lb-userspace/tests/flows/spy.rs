@@ -1,0 +1,96 @@
+//! The dataplane in memory, with packets that come while the agent works on it.
+
+use crate::clients::Clients;
+use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters};
+use lb_userspace::dataplane::{Dataplane, DataplaneError, FakeDataplane, Observed, Op};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+/// A packet that comes after so many operations of the agent.
+#[derive(Clone, Copy, Debug)]
+pub struct Amid {
+    pub after: u8,
+    pub flow: usize,
+    pub opens: bool,
+}
+
+/// The dataplane and its clients.
+pub struct Spy {
+    pub fake: FakeDataplane,
+    pub clients: RefCell<Clients>,
+    pub amid: RefCell<Vec<Amid>>,
+    operations: Cell<u8>,
+    wrong: RefCell<Option<String>>,
+}
+
+impl Spy {
+    pub fn new(fake: FakeDataplane, clients: Clients) -> Self {
+        Self {
+            fake,
+            clients: RefCell::new(clients),
+            amid: RefCell::default(),
+            operations: Cell::new(0),
+            wrong: RefCell::default(),
+        }
+    }
+
+    /// The agent has ended its work: what went wrong meanwhile. Packets that are left come now.
+    pub fn ended(&self) -> Result<(), String> {
+        self.operations.set(u8::MAX - 1);
+        self.operated();
+        self.operations.set(0);
+        self.wrong.take().map_or(Ok(()), Err)
+    }
+
+    /// The agent has done one operation.
+    fn operated(&self) {
+        self.operations.set(self.operations.get().saturating_add(1));
+        let due: Vec<Amid> =
+            self.amid.borrow_mut().extract_if(.., |amid| amid.after < self.operations.get()).collect();
+        for Amid { flow, opens, .. } in due {
+            if let Err(wrong) = self.clients.borrow_mut().go_on(&self.fake.tables, flow, opens) {
+                self.wrong.borrow_mut().get_or_insert(wrong);
+            }
+        }
+    }
+}
+
+impl Dataplane for Spy {
+    fn observe(&self) -> Result<Observed, DataplaneError> {
+        self.fake.observe()
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
+        self.fake.apply(op)?;
+        if let Op::DeleteFlows(keys) = op {
+            let entries = self.fake.tables.flows.borrow().iter().count();
+            self.clients.borrow_mut().forgotten(keys, entries);
+        }
+        self.operated();
+        Ok(())
+    }
+
+    fn service_counters(&self, index: u32) -> Result<ServiceCounters, DataplaneError> {
+        self.fake.service_counters(index)
+    }
+
+    fn backend_counters(&self, index: u32) -> Result<BackendCounters, DataplaneError> {
+        self.fake.backend_counters(index)
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(&FlowKey, FlowValue)) -> Result<(), DataplaneError> {
+        self.fake.visit_flows(visit)?;
+        self.operated();
+        Ok(())
+    }
+
+    fn flow_counters(&self) -> Result<FlowCounters, DataplaneError> {
+        let counters = self.fake.flow_counters();
+        self.operated();
+        counters
+    }
+
+    fn verdicts(&self) -> Result<BTreeMap<u8, u64>, DataplaneError> {
+        self.fake.verdicts()
+    }
+}
