@@ -64,7 +64,7 @@ fn check_counters(fixture: &Fixture, tables: &MemTables) {
 fn every_fixture_is_counted_where_it_belongs_and_nowhere_else() {
     let world = world();
     for fixture in all() {
-        let tables = world.tables();
+        let tables = world.tables(fixture.recording);
         run_over(&fixture, &tables);
         check_counters(&fixture, &tables);
     }

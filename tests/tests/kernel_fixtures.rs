@@ -6,6 +6,7 @@
 mod kernel_fixtures {
     pub mod bed;
     pub mod routes;
+    pub mod swap;
 }
 
 use anyhow::{Context as _, ensure};
@@ -41,6 +42,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Runs one fixture; the error says what came out differently.
 fn check(bed: &mut Bed, fixture: &Fixture) -> anyhow::Result<()> {
+    bed.record(fixture.recording)?;
     let before = bed.counters(fixture)?;
     let outcome = bed.run(&fixture.packet)?;
     let after = bed.counters(fixture)?;
@@ -141,6 +143,11 @@ fn a_redirect_to_an_interface_that_is_not_in_the_map_is_dropped() {
         ensure!(outcome.action == XDP_DROP, "XDP action {}", outcome.action);
         Ok(())
     });
+}
+
+#[test]
+fn a_thousand_table_swaps_under_load_mislead_no_packet() {
+    in_own_namespaces(kernel_fixtures::swap::no_packet_goes_where_neither_table_leads);
 }
 
 #[test]

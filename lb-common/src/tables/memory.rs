@@ -52,6 +52,11 @@ pub struct LruFlows {
 }
 
 impl LruFlows {
+    /// An empty table.
+    pub const fn new(capacity: usize) -> Self {
+        Self { capacity, entries: BTreeMap::new(), uses: 0 }
+    }
+
     /// What is remembered of a flow; that counts as a use.
     pub fn get(&mut self, key: &FlowKey) -> Option<Rc<FlowCell>> {
         self.uses += 1;

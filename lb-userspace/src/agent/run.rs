@@ -226,7 +226,7 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
     let mut timer = tokio::time::interval(RESYNC_INTERVAL);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::new();
-    let mut next_look = tokio::time::Instant::now() + tend::SHORTEST;
+    let mut tending = tend::Tending::new();
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -238,10 +238,7 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
                 }
             }
             Ok(()) = hops.changed() => agent.state.lock().await.reconcile("next hops"),
-            () = tokio::time::sleep_until(next_look) => {
-                let pause = tend::tend(agent).await;
-                next_look = tokio::time::Instant::now() + pause;
-            }
+            () = tokio::time::sleep_until(tending.next()) => tending.look(agent).await,
             _ = timer.tick() => resync(agent).await,
         }
     }

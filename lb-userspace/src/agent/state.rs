@@ -88,13 +88,18 @@ impl State {
         Ok(self.keeper.reconcile(&mut self.dataplane, &around, model)?)
     }
 
-    /// Looks after slots that change hands.
+    /// Looks after slots that change hands, and counts flows if asked to.
     ///
     /// # Errors
     /// As [`Self::reconcile_to`].
-    pub fn look(&mut self) -> Result<(), AgentError> {
-        let around = Around::of(self);
-        Ok(self.keeper.look(&mut self.dataplane, &around, &self.loaded.model)?)
+    pub fn look(&mut self, count: bool) -> Result<(), AgentError> {
+        let (around, model) = (Around::of(self), &self.loaded.model);
+        if count {
+            self.keeper.count(&mut self.dataplane, &around, model)?;
+        } else {
+            self.keeper.look(&mut self.dataplane, &around, model)?;
+        }
+        Ok(())
     }
 
     /// Makes the maps true to the configuration in force. A failure is logged and made an event: the next change or

@@ -1,24 +1,57 @@
 //! Looking after slots that change hands, again and again.
 //!
-//! Always holds: the work takes a small part of a CPU however many flows there are, because the pause after it grows
-//! with the time it took.
+//! Always holds: the work takes a small part of a CPU however many slots and flows there are, because the pause after
+//! it grows with the time it took. Counting flows has a pause of its own: with a million of them it takes long, and
+//! slots must not wait for it.
 
 use super::Agent;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Shortest pause between two looks.
-pub const SHORTEST: Duration = Duration::from_millis(500);
+const SHORTEST: Duration = Duration::from_millis(500);
+/// Pause while nothing changes by itself; what somebody changes takes effect at once.
+const QUIET: Duration = Duration::from_secs(2);
 /// Longest pause between two looks.
 const LONGEST: Duration = Duration::from_secs(10);
-/// The pause is this many times as long as the look took: at most a twentieth of a CPU.
+/// The pause is this many times as long as the work took: at most a twentieth of a CPU each.
 const PAUSE_FACTOR: u32 = 19;
 
-/// Looks once. Returns the pause until the next look.
-pub async fn tend(agent: &Agent) -> Duration {
-    let mut state = agent.state.lock().await;
-    let began = Instant::now();
-    if let Err(error) = tokio::task::block_in_place(|| state.look()) {
-        tracing::error!("slots could not be moved on, will be tried again: {error}");
+/// When to look and to count next.
+pub struct Tending {
+    look: Instant,
+    count: Instant,
+}
+
+impl Tending {
+    /// The first time is soon.
+    pub fn new() -> Self {
+        let soon = Instant::now() + SHORTEST;
+        Self { look: soon, count: soon }
     }
-    (began.elapsed() * PAUSE_FACTOR).clamp(SHORTEST, LONGEST)
+
+    /// When something is due.
+    pub fn next(&self) -> Instant {
+        self.look
+    }
+
+    /// Looks, and counts if that is due.
+    pub async fn look(&mut self, agent: &Agent) {
+        let mut state = agent.state.lock().await;
+        let began = Instant::now();
+        let count = began >= self.count;
+        if let Err(error) = tokio::task::block_in_place(|| state.look(count)) {
+            tracing::error!("slots could not be moved on, will be tried again: {error}");
+        }
+        let now = Instant::now();
+        let shortest = if state.keeper.is_quiet() { QUIET } else { SHORTEST };
+        let pause = ((now - began) * PAUSE_FACTOR).clamp(shortest, LONGEST);
+        if count {
+            self.count = now + pause;
+            // What a look alone takes is not known from this; the next one tells.
+            self.look = now + shortest;
+        } else {
+            self.look = now + pause;
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! What the agent knows of the flow table: the last count, and the sums that the kernel does not keep.
 
-use crate::phases::{Census, PhaseCounts};
+use crate::phases::Census;
+use fnv::FnvHashMap;
 use lb_common::abi::FlowCounters;
-use std::collections::BTreeMap;
 
 /// What was last seen of the flow table.
 #[derive(Debug, Default)]
@@ -10,11 +10,9 @@ pub struct FlowBook {
     /// Entries in use.
     pub entries: u64,
     /// Live flows by backend index.
-    pub flows: BTreeMap<u32, u64>,
+    pub flows: FnvHashMap<u32, u64>,
     /// What became of flows.
     pub counters: FlowCounters,
-    /// Slots by phase.
-    pub phases: PhaseCounts,
     /// Entries that the kernel threw out, as far as this agent saw.
     pub evicted: u64,
     /// Entries that the agent took out.
@@ -26,7 +24,7 @@ pub struct FlowBook {
 impl FlowBook {
     /// Notes a count, after which the agent took out the entries that were over. The counters were read before it, so
     /// that what is recorded meanwhile makes nobody missing.
-    pub fn note(&mut self, counters: FlowCounters, census: &Census, phases: PhaseCounts) {
+    pub fn note(&mut self, counters: FlowCounters, census: &Census) {
         let (recorded, present) = *self.first.get_or_insert((counters.recorded, census.entries));
         let come = counters.recorded.saturating_sub(recorded) + present;
         let missing = come.saturating_sub(self.deleted + census.entries);
@@ -36,7 +34,6 @@ impl FlowBook {
         self.entries = census.entries.saturating_sub(over);
         self.flows.clone_from(&census.flows);
         self.counters = counters;
-        self.phases = phases;
     }
 }
 
@@ -52,12 +49,11 @@ mod tests {
         let counters = |recorded| FlowCounters { recorded, ..FlowCounters::default() };
         let census =
             |entries, over| Census { entries, over: vec![FlowKey::zeroed(); over], ..Census::default() };
-        let phases = PhaseCounts::default();
-        book.note(counters(500), &census(20, 0), phases);
+        book.note(counters(500), &census(20, 0));
         assert_eq!((book.entries, book.evicted), (20, 0), "what an earlier agent took out is not known");
-        book.note(counters(600), &census(120, 50), phases);
+        book.note(counters(600), &census(120, 50));
         assert_eq!((book.entries, book.evicted), (70, 0));
-        book.note(counters(700), &census(130, 0), phases);
+        book.note(counters(700), &census(130, 0));
         assert_eq!((book.entries, book.evicted), (130, 40));
     }
 }

@@ -10,8 +10,9 @@ pub use flow_book::FlowBook;
 
 use crate::dataplane::{Dataplane, DataplaneError, Observed, Op};
 use crate::model::Model;
-use crate::phases::{self, Phases, View, take_census};
+use crate::phases::{self, Census, PhaseCounts, Phases, View, take_census};
 use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identity};
+use lb_common::abi::FlowCounters;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -68,6 +69,8 @@ pub struct Keeper {
     reconciler: Reconciler,
     slow_start: SlowStart,
     phases: Phases,
+    /// Whether nothing changes by itself: nothing was done since a count that found no flow, and slots stable all.
+    quiet: bool,
     /// What was last seen of the flow table.
     pub book: FlowBook,
 }
@@ -86,6 +89,7 @@ impl Keeper {
     ) -> Result<Plan, ReconcileError> {
         let sight = around.see(model, observed);
         let shares = self.slow_start.shares(model, &sight.healthy, around.now().instant);
+        self.quiet &= shares.is_empty();
         let desired = Desired {
             model,
             healthy: &sight.healthy,
@@ -123,6 +127,7 @@ impl Keeper {
             let observed = dataplane.observe()?;
             let plan = self.plan(around, model, &observed, flows_of)?;
             count += plan.ops.len();
+            self.quiet &= plan.ops.is_empty();
             let outcome = carry_out(dataplane, &plan);
             // Also after an error: some of it may be in force, and a clock that starts late only takes longer.
             self.phases.started(&plan.learning, around.now().monotonic_ms);
@@ -135,7 +140,7 @@ impl Keeper {
         Ok(count)
     }
 
-    /// Looks after slots that change hands: counts flows, forgets those that are over, moves slots on, frees indexes.
+    /// Looks after slots that change hands: moves those on whose time has come, brings everything up to date.
     ///
     /// # Errors
     /// As [`Self::reconcile`].
@@ -147,32 +152,67 @@ impl Keeper {
     ) -> Result<(), KeepError> {
         let observed = dataplane.observe()?;
         let counters = dataplane.flow_counters()?;
-        let census_ms = around.now().monotonic_ms;
+        self.advance(dataplane, around, model, &observed, &counters, None)?;
+        self.reconcile_with(dataplane, around, model, None)?;
+        Ok(())
+    }
+
+    /// The same, and counts flows: forgets those that are over, calls slots stable that have no others, and frees indexes
+    /// that nothing leads to. Takes time with the number of flows.
+    ///
+    /// # Errors
+    /// As [`Self::reconcile`].
+    pub fn count<D: Dataplane>(
+        &mut self,
+        dataplane: &mut D,
+        around: &impl Surroundings,
+        model: &Model,
+    ) -> Result<(), KeepError> {
+        let observed = dataplane.observe()?;
+        let counters = dataplane.flow_counters()?;
+        let began_ms = around.now().monotonic_ms;
         if has_gone(model, &observed) {
             // A packet that saw a slot of before may still record its flow; afterwards nobody can.
             dataplane.apply(&Op::WaitForReaders)?;
         }
-        let census = take_census(dataplane, model, &observed, census_ms)?;
+        let census = take_census(dataplane, model, &observed, began_ms)?;
         if !census.over.is_empty() {
             dataplane.apply(&Op::DeleteFlows(census.over.clone()))?;
         }
-        let now_ms = around.now().monotonic_ms;
-        let view =
-            View { model, observed: &observed, counters: &counters, census: &census, census_ms, now_ms };
-        for op in self.phases.advance(&view) {
-            dataplane.apply(&op)?;
-        }
-        self.book.note(counters, &census, phases::count(&observed));
+        self.advance(dataplane, around, model, &observed, &counters, Some((&census, began_ms)))?;
+        self.book.note(counters, &census);
         let recording = phases::recording(self.book.entries, observed.capacity.flows);
         if observed.settings.recording != recording as u32 {
             let (entries, capacity) = (self.book.entries, observed.capacity.flows);
             tracing::info!("{entries} of {capacity} flows are remembered: recording {recording:?}");
             dataplane.apply(&Op::SetRecording(recording))?;
         }
-        let mut named = census.named();
-        // Slots that led to a backend when flows were counted may have had flows of it recorded since.
+        self.quiet = census.entries == 0 && phases::count(&observed) == PhaseCounts::default();
+        let mut named = census.named;
+        // Slots that led to a backend when the count began may have had flows of it recorded since.
         named.extend(led_to(&observed));
         self.reconcile_with(dataplane, around, model, Some(&named))?;
+        Ok(())
+    }
+
+    /// Whether nothing changes by itself at present: all slots are stable, and no flow is remembered.
+    pub const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    fn advance<D: Dataplane>(
+        &mut self,
+        dataplane: &mut D,
+        around: &impl Surroundings,
+        model: &Model,
+        observed: &Observed,
+        counters: &FlowCounters,
+        census: Option<(&Census, u64)>,
+    ) -> Result<(), DataplaneError> {
+        let view = View { model, observed, counters, census, now_ms: around.now().monotonic_ms };
+        for op in self.phases.advance(&view) {
+            dataplane.apply(&op)?;
+        }
         Ok(())
     }
 

@@ -6,14 +6,19 @@
 use crate::dataplane::{Dataplane, DataplaneError, Observed, Region};
 use crate::model::Model;
 use crate::reconcile::service_key;
+use fnv::{FnvHashMap, FnvHashSet};
 use lb_common::abi::{FlowKey, FlowState, FlowValue, Phase, ServiceKey, ServiceValue, Slot, is_mapped};
 use lb_common::hash::{Flow, HashKey, flow_slot};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 /// How long a flow that is closing, or was never opened, is remembered after its last packet: as long as TIME-WAIT on
 /// Linux, and longer than any pause between a server's repeated SYN-ACKs.
 const SHORT: Duration = Duration::from_mins(1);
+
+/// How long a flow that is closing counts as somebody's after its last packet: its last words take a round trip or two.
+/// It is remembered for longer, in case that the client closed its side only and is waiting.
+const LAST_WORDS_S: u64 = 3;
 
 /// The idle time of a flow is known to a second only: the datapath stamps whole ones.
 const STAMP_S: u64 = 1;
@@ -23,23 +28,20 @@ const STAMP_S: u64 = 1;
 pub struct Census {
     /// Entries seen.
     pub entries: u64,
-    /// Flows that live, by backend index.
-    pub flows: BTreeMap<u32, u64>,
+    /// Flows that live, by backend index; of those that are closing only the ones that still say something.
+    pub flows: FnvHashMap<u32, u64>,
+    /// Backends that entries lead to.
+    pub named: BTreeSet<u32>,
     /// Entries that nobody needs any more.
     pub over: Vec<FlowKey>,
     /// Tracked slots, by their index in the map, with a flow that their current backend does not have.
-    pub others: HashSet<u32>,
+    pub others: FnvHashSet<u32>,
 }
 
 impl Census {
     /// Whether a tracked slot has live flows of other backends than its current one.
     pub fn has_others(&self, slot: u32) -> bool {
         self.others.contains(&slot)
-    }
-
-    /// Backends that flows lead to.
-    pub fn named(&self) -> BTreeSet<u32> {
-        self.flows.keys().copied().collect()
     }
 }
 
@@ -60,20 +62,20 @@ pub fn take_census(
     observed: &Observed,
     now_ms: u64,
 ) -> Result<Census, DataplaneError> {
-    let frontends = frontends(model, observed);
-    let [key_0, key_1] = observed.settings.hash_key;
-    let hash_key = HashKey(key_0, key_1);
+    let mut judge =
+        Judge { frontends: &frontends(model, observed), observed, last: None, now_s: now_ms / 1_000 };
     let mut census = Census::default();
     dataplane.visit_flows(&mut |key, value| {
         census.entries += 1;
-        match judge(key, value, &frontends, observed, hash_key, now_ms / 1_000) {
+        match judge.judge(key, value) {
             Judgement::Over => census.over.push(*key),
-            Judgement::Lives { other } => {
-                *census.flows.entry(value.backend()).or_default() += 1;
+            Judgement::Lives { other, counts } => {
+                *census.flows.entry(value.backend()).or_default() += u64::from(counts);
                 census.others.extend(other);
             }
         }
     })?;
+    census.named = census.flows.keys().copied().collect();
     Ok(census)
 }
 
@@ -104,43 +106,64 @@ enum Judgement {
     Lives {
         /// The index of its slot, if that is tracked and has another backend.
         other: Option<u32>,
+        /// Whether it counts as its backend's: not if it has said its last words.
+        counts: bool,
     },
 }
 
-fn judge(
-    key: &FlowKey,
-    value: FlowValue,
-    frontends: &HashMap<ServiceKey, Frontend<'_>>,
-    observed: &Observed,
-    hash_key: HashKey,
+/// What entries are judged by.
+struct Judge<'a> {
+    frontends: &'a HashMap<ServiceKey, Frontend<'a>>,
+    observed: &'a Observed,
+    /// The frontend of the entry before: most entries are of a few.
+    last: Option<(ServiceKey, &'a Frontend<'a>)>,
     now_s: u64,
-) -> Judgement {
-    let Ok(protocol) = u8::try_from(key.protocol) else { return Judgement::Over };
-    let service = ServiceKey { address: key.destination, port: key.destination_port, protocol, zero: 0 };
-    let Some(frontend) = frontends.get(&service) else { return Judgement::Over };
-    let idle_s = now_s.saturating_sub(u64::from(value.seen_s));
-    let most_s = match value.state() {
-        FlowState::Established => frontend.timeout_s,
-        FlowState::HalfOpen | FlowState::Closing => frontend.timeout_s.min(SHORT.as_secs()),
-    };
-    let keeps = observed.backends.get(&value.backend()).is_some_and(|(_, entry)| entry.keeps_flows());
-    if idle_s > most_s + STAMP_S || !keeps {
-        return Judgement::Over;
+}
+
+impl<'a> Judge<'a> {
+    fn judge(&mut self, key: &FlowKey, value: FlowValue) -> Judgement {
+        let Some((protocol, frontend)) = self.frontend(key) else { return Judgement::Over };
+        let idle_s = self.now_s.saturating_sub(u64::from(value.seen_s));
+        let most_s = match value.state() {
+            FlowState::Established => frontend.timeout_s,
+            FlowState::HalfOpen | FlowState::Closing => frontend.timeout_s.min(SHORT.as_secs()),
+        };
+        let owner = self.observed.backends.get(&value.backend());
+        if idle_s > most_s + STAMP_S || !owner.is_some_and(|(_, entry)| entry.keeps_flows()) {
+            return Judgement::Over;
+        }
+        let flow = Flow {
+            source: key.source,
+            destination: key.destination,
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+            protocol,
+        };
+        let [key_0, key_1] = self.observed.settings.hash_key;
+        let (offset, count) = (frontend.value.slot_offset, frontend.value.slot_count);
+        let v4 = is_mapped(key.destination);
+        let place = flow_slot(HashKey(key_0, key_1), &flow, v4, frontend.value.affinity, count);
+        let Some(slot) = frontend.slots.get(place as usize) else { return Judgement::Over };
+        let counts = value.state() != FlowState::Closing || idle_s <= LAST_WORDS_S;
+        match slot.phase() {
+            Phase::Stable => Judgement::Over,
+            Phase::Learning | Phase::Settling => Judgement::Lives { other: None, counts },
+            Phase::Tracked if slot.current() == value.backend() => Judgement::Over,
+            Phase::Tracked => Judgement::Lives { other: Some(offset + place), counts },
+        }
     }
-    let flow = Flow {
-        source: key.source,
-        destination: key.destination,
-        source_port: key.source_port,
-        destination_port: key.destination_port,
-        protocol,
-    };
-    let (offset, count) = (frontend.value.slot_offset, frontend.value.slot_count);
-    let place = flow_slot(hash_key, &flow, is_mapped(key.destination), frontend.value.affinity, count);
-    let Some(slot) = frontend.slots.get(place as usize) else { return Judgement::Over };
-    match slot.phase() {
-        Phase::Stable => Judgement::Over,
-        Phase::Learning | Phase::Settling => Judgement::Lives { other: None },
-        Phase::Tracked if slot.current() == value.backend() => Judgement::Over,
-        Phase::Tracked => Judgement::Lives { other: Some(offset + place) },
+
+    /// Protocol and frontend of a flow.
+    fn frontend(&mut self, key: &FlowKey) -> Option<(u8, &'a Frontend<'a>)> {
+        let protocol = u8::try_from(key.protocol).ok()?;
+        let service = ServiceKey { address: key.destination, port: key.destination_port, protocol, zero: 0 };
+        if let Some((last, frontend)) = self.last
+            && last == service
+        {
+            return Some((protocol, frontend));
+        }
+        let frontend = self.frontends.get(&service)?;
+        self.last = Some((service, frontend));
+        Some((protocol, frontend))
     }
 }

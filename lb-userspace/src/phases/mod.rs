@@ -65,10 +65,8 @@ pub struct View<'a> {
     pub observed: &'a Observed,
     /// What became of flows so far.
     pub counters: &'a FlowCounters,
-    /// Flows as they are now.
-    pub census: &'a Census,
-    /// When the census began.
-    pub census_ms: u64,
+    /// Flows as they are now, and when the count began; without it, no tracked slot becomes stable.
+    pub census: Option<(&'a Census, u64)>,
     /// The time.
     pub now_ms: u64,
 }
@@ -263,8 +261,10 @@ impl Rules<'_> {
                 if settled { slot.tracked() } else { slot }
             }
             Phase::Tracked => {
-                let counted = self.view.census_ms > clock.found_ms + READERS_MS;
-                if counted && !self.view.census.has_others(at) { slot.stabilised() } else { slot }
+                let alone = self.view.census.is_some_and(|(census, began_ms)| {
+                    began_ms > clock.found_ms + READERS_MS && !census.has_others(at)
+                });
+                if alone { slot.stabilised() } else { slot }
             }
             Phase::Stable => slot,
         }
@@ -279,3 +279,6 @@ impl Rules<'_> {
         prolonged_ms <= self.timeout_ms.saturating_mul(MOST_PROLONGING)
     }
 }
+
+#[cfg(test)]
+mod tests;

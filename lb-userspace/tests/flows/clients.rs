@@ -37,6 +37,10 @@ enum Stage {
 
 /// One flow.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a reason of its own not to hold the datapath to its word"
+)]
 struct Flow {
     path: Path,
     key: FlowKey,

@@ -50,9 +50,12 @@ pub const fn bit(number: u8) -> u16 {
 /// Addresses of the services of a pool. In `nat` a second one would make the return path ambiguous.
 pub fn vips(setup: &Setup, pool: u8) -> Vec<IpAddr> {
     let count = if setup.mode == ForwardMode::Nat { 1 } else { 2 };
-    let vip = |at: u8| match setup.v6 {
-        true => IpAddr::from([0x2001, 0xdb8, 0, 2, 0, 0, u16::from(pool), u16::from(at) + 1]),
-        false => IpAddr::from([192, 0, 2, 10 * pool + at + 1]),
+    let vip = |at: u8| {
+        if setup.v6 {
+            IpAddr::from([0x2001, 0xdb8, 0, 2, 0, 0, u16::from(pool), u16::from(at) + 1])
+        } else {
+            IpAddr::from([192, 0, 2, 10 * pool + at + 1])
+        }
     };
     (0..count).map(vip).collect()
 }

@@ -2,8 +2,11 @@
 //!
 //! Each module is one subcommand. Imports `http` and, for `hold`, `lab`.
 
+pub mod control;
 pub mod decap;
+pub mod echo;
 pub mod hold;
 pub mod serve;
+pub mod talk;
 mod tun;
 mod udp;

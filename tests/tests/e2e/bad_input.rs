@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use lb_common::abi::names::PINNED;
 use lb_tests::bins;
 use lb_tests::lab::{Output, Process};
 use lb_tests::site::{Mode, NODE_BACK, NODE_FRONT};
@@ -174,7 +175,11 @@ fn a_missing_bpffs_is_mounted() -> Result<()> {
     ensure!(mounts.lines().any(|line| line.contains(" /sys/fs/bpf bpf ")), "{mounts}");
     lbd.wait_for_output("mounted a bpffs on /sys/fs/bpf", super::bed::SOON)?;
     let root = format!("/proc/{}/root{}", lbd.pid(), bed.bpffs.display());
-    ensure!(kernel::pins(Path::new(&root))?.len() == 12, "{:?}", kernel::pins(Path::new(&root)));
+    ensure!(
+        kernel::pins(Path::new(&root))?.len() == PINNED.len() + 2,
+        "{:?}",
+        kernel::pins(Path::new(&root))
+    );
     bed.expect_servers(&["web1", "web2"])
 }
 

@@ -184,11 +184,14 @@ impl Bed {
             .with_context(|| format!("no backend {pool}/{name}"))
     }
 
-    /// Waits until every backend is up by its check.
+    /// Waits until every backend is up by its check and has slots, which it gets a moment later.
     pub fn wait_up(&self) -> Result<()> {
-        wait_until("every backend is up", SOON, || {
-            let counts = self.status()?.backends;
-            Ok((counts.up == counts.total).then_some(()))
+        wait_until("every backend is up and has slots", SOON, || {
+            let all: Vec<BackendInfo> = self.show("backend list")?;
+            let serves = |backend: &BackendInfo| {
+                backend.health.state == HealthState::Up && backend.slot_share_percent > 0.0
+            };
+            Ok(all.iter().all(serves).then_some(()))
         })
     }
 

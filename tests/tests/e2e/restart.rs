@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use lb_common::abi::names::PINNED;
 use lb_tests::lab::wait_until;
 use lb_tests::site::{Mode, NODE_BACK, NODE_FRONT};
 use lb_userspace::api::types::{HealthState, ServiceInfo};
@@ -95,7 +96,7 @@ fn a_stopped_lbd_leaves_the_datapath_at_work_and_remove_takes_all_of_it_away() -
 
     let maps = kernel::pins(&bed.bpffs)?.into_iter().filter(|pin| !is_link(pin));
     let maps = maps.map(|pin| kernel::id_of_pin("map", &pin)).collect::<Result<Vec<_>>>()?;
-    ensure!(maps.len() == 10, "{} maps are pinned", maps.len());
+    ensure!(maps.len() == PINNED.len(), "{} maps are pinned", maps.len());
     bed.run(bed.lbd("remove")?)?.success()?;
     expect_nothing_left(&bed)?;
     wait_until("the maps are gone", SOON, || {

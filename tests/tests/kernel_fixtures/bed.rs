@@ -2,14 +2,18 @@
 
 use super::routes;
 use anyhow::{Context as _, ensure};
+use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions};
-use lb_common::abi::{BackendCounters, BackendFlags, BackendIdentity, ServiceCounters};
+use lb_common::abi::{
+    ABI_VERSION, BackendCounters, BackendFlags, BackendIdentity, FlowKey, FlowValue, Recording,
+    ServiceCounters, names,
+};
 use lb_common::hash::HashKey;
 use lb_tests::fixtures::{CAPACITY, Counted, Fixture, Service, World};
 use lb_userspace::dataplane::kernel::{KernelConfig, KernelDataplane, LogLevel, remove};
 use lb_userspace::dataplane::{Capacity, Dataplane as _, Op};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Room for what forwarding adds to a frame.
@@ -47,7 +51,7 @@ fn own_namespaces() -> anyhow::Result<()> {
 }
 
 /// Pins that are removed at the end, also when the test panics.
-struct Pinned(PathBuf);
+pub struct Pinned(pub PathBuf);
 
 impl Drop for Pinned {
     fn drop(&mut self) {
@@ -55,6 +59,13 @@ impl Drop for Pinned {
             eprintln!("could not remove {}: {error}", self.0.display());
         }
     }
+}
+
+/// A pin directory that nobody else has.
+pub fn pin_directory() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(format!("/sys/fs/bpf/lb-test-{}-{number}", std::process::id()))
 }
 
 /// What a test run did.
@@ -79,15 +90,14 @@ pub struct Counters {
 pub struct Bed {
     dataplane: KernelDataplane,
     world: World,
+    recording: Recording,
     _pinned: Pinned,
 }
 
 impl Bed {
     /// Sets up routes and loads the program, in namespaces of the caller's own.
     pub fn new(log_level: LogLevel) -> anyhow::Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let bpffs = PathBuf::from(format!("/sys/fs/bpf/lb-test-{}-{number}", std::process::id()));
+        let bpffs = pin_directory();
         let pinned = Pinned(bpffs.clone());
         let capacity = Capacity { services: CAPACITY, backends: CAPACITY, slots: CAPACITY, flows: CAPACITY };
         let mut dataplane = KernelDataplane::open(&KernelConfig { bpffs, capacity, log_level })?;
@@ -97,7 +107,8 @@ impl Bed {
         for op in operations(&world)? {
             dataplane.apply(&op)?;
         }
-        Ok(Self { dataplane, world, _pinned: pinned })
+        remember(&pinned.0, &world)?;
+        Ok(Self { dataplane, world, recording: Recording::All, _pinned: pinned })
     }
 
     /// The world in the maps.
@@ -108,6 +119,15 @@ impl Bed {
     /// Allows redirects to an interface.
     pub fn allow_redirects_to(&mut self, ifindex: u32) -> anyhow::Result<()> {
         Ok(self.dataplane.apply(&Op::PutDevice(ifindex))?)
+    }
+
+    /// Sets what may be recorded.
+    pub fn record(&mut self, recording: Recording) -> anyhow::Result<()> {
+        if self.recording != recording {
+            self.dataplane.apply(&Op::SetRecording(recording))?;
+            self.recording = recording;
+        }
+        Ok(())
     }
 
     /// Takes every frontend of a service away.
@@ -163,6 +183,25 @@ impl Bed {
         }
         Ok(())
     }
+}
+
+/// A flow's key and value, as aya takes them.
+type KeyWords = [u64; size_of::<FlowKey>() / 8];
+type ValueWords = [u64; size_of::<FlowValue>() / 8];
+
+/// Puts the world's flows into the flow table, which only the datapath does otherwise.
+fn remember(bpffs: &Path, world: &World) -> anyhow::Result<()> {
+    let pin = bpffs.join(format!("v{ABI_VERSION}")).join(names::FLOWS);
+    let mut flows: HashMap<MapData, KeyWords, ValueWords> =
+        Map::LruHashMap(MapData::from_pin(pin)?).try_into()?;
+    for (key, value) in &world.flows {
+        flows.insert(
+            bytemuck::cast::<FlowKey, KeyWords>(*key),
+            bytemuck::cast::<FlowValue, ValueWords>(*value),
+            0,
+        )?;
+    }
+    Ok(())
 }
 
 /// What puts the world into the maps.

@@ -15,10 +15,11 @@ mod report;
 mod sample;
 mod traffic;
 mod unattended;
+mod unbroken;
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -39,6 +40,12 @@ pub struct LabArgs {
 enum Lab {
     /// A client, a node with lbd and three web servers, with a live view of who serves
     Web(WebArgs),
+    /// Thousands of established connections while backends come, go, drain, flap and change weights
+    Churn(unbroken::ChurnArgs),
+    /// Backends drained in the middle of downloads
+    Drain(unbroken::DrainArgs),
+    /// Established connections and a drain under a flood of SYNs from random addresses
+    Flood(unbroken::FloodArgs),
 }
 
 #[derive(Args, Debug)]
@@ -62,6 +69,9 @@ pub fn command(args: &LabArgs) -> Result<ExitCode> {
     match &args.lab {
         Lab::Web(WebArgs { check, json, prepared: true }) => demo::run(*check, *json),
         Lab::Web(WebArgs { check, json, prepared: false }) => demo(*check, *json),
+        Lab::Churn(args) => unbroken::command("churn", args),
+        Lab::Drain(args) => unbroken::command("drain", args),
+        Lab::Flood(args) => unbroken::command("flood", args),
     }
 }
 
@@ -70,19 +80,34 @@ pub fn command(args: &LabArgs) -> Result<ExitCode> {
 /// # Errors
 /// When it cannot be prepared or fails.
 pub fn demo(check: bool, json: bool) -> Result<ExitCode> {
+    let options = [("--check", check), ("--json", json)];
+    let mut words = vec!["web".to_owned()];
+    words.extend(options.iter().filter(|(_, given)| *given).map(|(option, _)| (*option).to_owned()));
+    match prepare(&words)? {
+        Prepared::Here => demo::run(check, json),
+        Prepared::AsRoot(mut command) => Err(command.exec()).context("cannot start sudo"),
+    }
+}
+
+/// Where a lab runs, now that all is there.
+enum Prepared {
+    /// In this process.
+    Here,
+    /// In one with root's rights, started by this command.
+    AsRoot(Box<process::Command>),
+}
+
+/// Sets up, builds, and finds out how to come by root's rights; `words` are those that start the same lab.
+fn prepare(words: &[String]) -> Result<Prepared> {
     setup::ensure(&[Group::Toolchain, Group::Lab])?;
     // The profile that this program has, where the lab looks for the binaries first.
     build::all(!cfg!(debug_assertions))?;
     let privilege = Privilege::of_this_process(&Places::of_this_process());
     if privilege == Privilege::Root {
-        return demo::run(check, json);
+        return Ok(Prepared::Here);
     }
     let own = env::current_exe().context("cannot find this program")?;
     let mut command = privilege.command(own, &[], "make network namespaces")?;
-    command
-        .args(["lab", "web", "--prepared"])
-        .args(check.then_some("--check"))
-        .args(json.then_some("--json"));
-    command.current_dir(workspace::root());
-    Err(command.exec()).context("cannot start sudo")
+    command.arg("lab").args(words).arg("--prepared").current_dir(workspace::root());
+    Ok(Prepared::AsRoot(Box::new(command)))
 }

@@ -2,6 +2,8 @@
 //!
 //! Role: one command; the benches are targets of their packages. Imports `privilege`, `setup`, `workspace`.
 
+mod against;
+
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
@@ -26,6 +28,15 @@ enum Bench {
         /// The figures as JSON, and nothing else, on standard output
         #[arg(long)]
         json: bool,
+        /// Measure the datapath of this git revision beside the present one
+        #[arg(long, value_name = "REVISION")]
+        against: Option<String>,
+    },
+    /// What looking after a million remembered flows costs the agent
+    Flows {
+        /// The figures as JSON, and nothing else, on standard output
+        #[arg(long)]
+        json: bool,
     },
     /// Time to build a slot table of 1,000 backends
     Maglev,
@@ -36,8 +47,9 @@ enum Bench {
 /// # Errors
 /// When set-up, the build or the bench fails.
 pub fn command(args: &BenchArgs) -> Result<ExitCode> {
-    match args.bench {
-        Bench::Datapath { json } => datapath(json)?,
+    match &args.bench {
+        Bench::Datapath { json, against } => datapath(*json, against.as_deref())?,
+        Bench::Flows { json } => flows(*json)?,
         Bench::Maglev => workspace::run(&mut workspace::cargo([
             "bench",
             "-p",
@@ -51,12 +63,26 @@ pub fn command(args: &BenchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn datapath(json: bool) -> Result<()> {
+fn datapath(json: bool, revision: Option<&str>) -> Result<()> {
     setup::ensure(&[Group::Toolchain])?;
     let mut command = workspace::cargo(["bench", "-p", "lb-userspace", "--bench", "datapath"]);
     run_as_root(&mut command, "load an XDP program")?;
+    command.arg("--");
     if json {
-        command.args(["--", "--json"]);
+        command.arg("--json");
+    }
+    if let Some(revision) = revision {
+        command.arg("--against").arg(against::build(revision)?);
+    }
+    workspace::run(&mut command)
+}
+
+fn flows(json: bool) -> Result<()> {
+    setup::ensure(&[Group::Toolchain])?;
+    let mut command = workspace::cargo(["bench", "-p", "lb-userspace", "--bench", "flows", "--"]);
+    run_as_root(&mut command, "fill a BPF map")?;
+    if json {
+        command.arg("--json");
     }
     workspace::run(&mut command)
 }

@@ -1,0 +1,173 @@
+//! bpf(2), as far as the lab needs it: programs of a few instructions, links, pinned maps, and packets injected.
+//!
+//! Imports nothing of ours. Always holds: every attribute struct is the start of `union bpf_attr` for its command.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Commands (`enum bpf_cmd`).
+const PROG_LOAD: libc::c_int = 5;
+const OBJ_GET: libc::c_int = 7;
+const PROG_TEST_RUN: libc::c_int = 10;
+const LINK_CREATE: libc::c_int = 28;
+
+/// Type of an XDP program, and of its attachment.
+const PROG_TYPE_XDP: u32 = 6;
+const ATTACH_XDP: u32 = 37;
+
+/// Attach as native XDP or fail (`XDP_FLAGS_DRV_MODE`).
+const NATIVE: u32 = 1 << 2;
+
+/// Carry out what the program decides (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18).
+const LIVE_FRAMES: u32 = 1 << 1;
+
+/// Longest name of a program, with its closing zero (`BPF_OBJ_NAME_LEN`).
+const NAME_BYTES: usize = 16;
+
+/// One instruction (RFC 9669, section 3).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// Class, operation and source.
+    pub code: u8,
+    /// Destination (low half) and source register.
+    pub registers: u8,
+    /// Offset of a jump or access.
+    pub offset: i16,
+    /// Constant.
+    pub constant: i32,
+}
+
+#[repr(C)]
+struct ProgramLoad {
+    program_type: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log: [u64; 2],
+    kernel_version_and_flags: u64,
+    name: [u8; NAME_BYTES],
+}
+
+#[repr(C)]
+struct LinkCreate {
+    program: u32,
+    interface_index: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct ObjectGet {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct TestRun {
+    program: u32,
+    result: u32,
+    data_in_bytes: u32,
+    data_out_bytes: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context_in_bytes: u32,
+    context_out_bytes: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    zero: u32,
+}
+
+fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
+    // SAFETY: `attributes` is the start of `union bpf_attr` for `command`; the kernel takes the rest as zero, since it
+    // is told the size, and may write to it, since it is borrowed mutably. What it points to outlives the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), std::mem::size_of::<T>())
+    };
+    match libc::c_int::try_from(result) {
+        Ok(value) if value >= 0 => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn bpf_fd<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)?;
+    // SAFETY: the commands this is used for return a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Loads an XDP program.
+pub(crate) fn load_xdp(program: &[Instruction], name: &str) -> Result<OwnedFd> {
+    let mut bytes = [0; NAME_BYTES];
+    bytes.iter_mut().zip(name.bytes().take(NAME_BYTES - 1)).for_each(|(to, from)| *to = from);
+    let mut load = ProgramLoad {
+        program_type: PROG_TYPE_XDP,
+        instruction_count: program.len().try_into()?,
+        instructions: program.as_ptr() as u64,
+        license: c"MIT".as_ptr() as u64,
+        log: [0; 2],
+        kernel_version_and_flags: 0,
+        name: bytes,
+    };
+    bpf_fd(PROG_LOAD, &mut load).context("loading the program")
+}
+
+/// Runs an XDP program on an interface of the calling thread's namespace, natively, as long as the result lives.
+pub(crate) fn attach_xdp(program: BorrowedFd<'_>, interface_index: u32) -> Result<OwnedFd> {
+    let mut link = LinkCreate {
+        program: program.as_raw_fd().try_into()?,
+        interface_index,
+        attach_type: ATTACH_XDP,
+        flags: NATIVE,
+    };
+    bpf_fd(LINK_CREATE, &mut link).context("attaching the program")
+}
+
+/// Runs an XDP program `repeat` times on frames that begin as `frame`, in the calling thread's namespace, and lets the
+/// kernel carry out what it decides. Frames are used again as they were left: the program has to write what it needs.
+pub(crate) fn inject(program: BorrowedFd<'_>, frame: &[u8], repeat: u32, batch_size: u32) -> io::Result<()> {
+    let mut run = TestRun {
+        program: program.as_raw_fd().unsigned_abs(),
+        result: 0,
+        data_in_bytes: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+        data_out_bytes: 0,
+        data_in: frame.as_ptr() as u64,
+        data_out: 0,
+        repeat,
+        duration: 0,
+        context_in_bytes: 0,
+        context_out_bytes: 0,
+        context_in: 0,
+        context_out: 0,
+        flags: LIVE_FRAMES,
+        cpu: 0,
+        batch_size,
+        zero: 0,
+    };
+    bpf(PROG_TEST_RUN, &mut run).map(drop)
+}
+
+/// Opens a pinned map; returns it and its number of entries.
+pub(crate) fn open_pinned(path: &Path) -> Result<(OwnedFd, usize)> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    // Not BPF_F_RDONLY: the kernel maps an array only through a descriptor that may write (Linux 6.18, mmap(2) takes
+    // VM_SHARED away from one that may not, which bpf_map_mmap refuses).
+    let mut get = ObjectGet { path: name.as_ptr() as u64, fd: 0, flags: 0 };
+    let fd = bpf_fd(OBJ_GET, &mut get).with_context(|| format!("opening the pin {}", path.display()))?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
+    let entries = info.lines().find_map(|line| line.strip_prefix("max_entries:"));
+    let entries = entries.with_context(|| format!("{} is no map", path.display()))?.trim().parse()?;
+    Ok((fd, entries))
+}
