@@ -154,7 +154,8 @@ impl Tables for KernelTables {
     fn flow(&self, key: &FlowKey) -> Option<&FlowCell> {
         let cell = maps::LB_FLOWS.get_ptr(key)?;
         // SAFETY: the map hands out a pointer to a whole value, aligned to eight bytes as all values of hash maps are; it
-        // stays readable until the program run ends even if the entry is thrown out meanwhile.
+        // stays readable until the program run ends. An entry that is thrown out meanwhile may be another flow's already,
+        // which then gets a stale word: docs/flows.md names that moment.
         Some(unsafe { &*cell.cast::<FlowCell>() })
     }
 

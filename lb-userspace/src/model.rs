@@ -56,7 +56,7 @@ pub struct Limits {
     /// Slots of all pools, counting twice those of the largest pool (old and new table live side by side);
     /// 1,024 to 67,108,864. The default is 4,194,304 (32 MiB).
     pub slots: u32,
-    /// Flows that are remembered while slots change hands; 1,024 to 16,777,216. The default is 524,288 (about 64 MiB).
+    /// Flows that are remembered while slots change hands; 16,384 to 16,777,216. The default is 524,288 (about 64 MiB).
     pub flows: u32,
 }
 

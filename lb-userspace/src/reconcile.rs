@@ -63,6 +63,8 @@ pub struct Desired<'a> {
     pub shares: &'a BTreeMap<BackendName, u32>,
     /// Backends whose connections are given up.
     pub dead: &'a BTreeSet<BackendName>,
+    /// Identities of backends that were down when the configuration let go of them: their connections are given up too.
+    pub given_up: &'a BTreeSet<u64>,
     /// Indexes of backends that remembered flows lead to, as just counted; none if they were not counted, and then no
     /// index is freed.
     pub flows_of: Option<&'a BTreeSet<u32>>,
@@ -87,6 +89,20 @@ pub struct Plan {
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReconcileError {
+    /// More backends than the map holds.
+    #[error(
+        "{configured} backends, and {gone} that were removed and may still have connections, do not fit into the \
+         {capacity} of node.limits.backends; the removed ones go when their connections have ended; or raise the limit, \
+         run `lbd remove` (which stops forwarding) and start again"
+    )]
+    TooManyBackends {
+        /// Backends of the configuration.
+        configured: u64,
+        /// Backends that it has no more.
+        gone: u64,
+        /// How many fit.
+        capacity: u32,
+    },
     /// More of something than a map holds.
     #[error(
         "{wanted} {what} do not fit into the {capacity} of node.limits.{limit}; raise it, run `lbd remove` and start again"

@@ -41,10 +41,11 @@ impl BackendFlags {
 }
 
 impl Backend {
-    /// Whether flows that belong to it can still be sent to it.
+    /// Whether flows that belong to it stay with it. One that nothing can be sent to at the moment keeps them: the way to
+    /// it may be back before they notice.
     #[inline(always)]
     pub const fn keeps_flows(&self) -> bool {
-        self.flags & (BackendFlags::VALID | BackendFlags::DEAD) == BackendFlags::VALID
+        self.flags & BackendFlags::DEAD == 0
     }
 }
 

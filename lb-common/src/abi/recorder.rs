@@ -29,10 +29,11 @@ pub struct RecordRate {
 pub const RECORD_KINDS: usize = 3;
 
 /// What may be recorded; a number in [`Settings::recording`]. The agent lowers it as the table fills.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Recording {
     /// Everything that the budgets allow.
+    #[default]
     All = 0,
     /// Connections that exist already, and nothing that anyone could open.
     EstablishedOnly = 1,

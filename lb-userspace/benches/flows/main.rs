@@ -104,6 +104,7 @@ fn fill(dataplane: &mut KernelDataplane, model: &Model) -> anyhow::Result<()> {
         devices: &std::collections::BTreeSet::default(),
         shares: &std::collections::BTreeMap::default(),
         dead: &std::collections::BTreeSet::default(),
+        given_up: &std::collections::BTreeSet::default(),
         flows_of: None,
     };
     let plan = lb_userspace::reconcile::Reconciler::default().plan(&desired, &dataplane.observe()?)?;
@@ -136,24 +137,26 @@ fn main() -> anyhow::Result<()> {
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let began = cpu_ms();
-        let census = take_census(&dataplane, &model, &observed, u64::from(now_s) * 1_000)?;
+        let census = take_census(&mut dataplane, &model, &observed, u64::from(now_s) * 1_000)?;
         times.push(cpu_ms() - began);
-        ensure!(census.entries == u64::from(FLOWS) && census.over.is_empty(), "{} flows", census.entries);
+        ensure!(census.entries == u64::from(FLOWS) && census.over == 0, "{} flows", census.entries);
     }
     times.sort_by(f64::total_cmp);
     let count_ms = times.get(ROUNDS / 2).copied().unwrap_or_default();
     put_phase(&mut dataplane, Phase::Stable)?;
-    let census = take_census(&dataplane, &model, &dataplane.observe()?, u64::from(now_s) * 1_000)?;
-    ensure!(census.over.len() == FLOWS as usize, "{} of {FLOWS} flows are over", census.over.len());
+    let observed = dataplane.observe()?;
     let began = cpu_ms();
-    dataplane.apply(&Op::DeleteFlows(census.over))?;
+    let census = take_census(&mut dataplane, &model, &observed, u64::from(now_s) * 1_000)?;
     let forget_ms = cpu_ms() - began;
-    let left = take_census(&dataplane, &model, &observed, 0)?.entries;
+    ensure!(census.over == u64::from(FLOWS), "{} of {FLOWS} flows are over", census.over);
+    let left = take_census(&mut dataplane, &model, &observed, 0)?.entries;
     ensure!(left == 0, "{left} flows are left");
     if json {
         println!(r#"{{"flows":{FLOWS},"count_ms":{count_ms:.1},"forget_ms":{forget_ms:.1}}}"#);
     } else {
-        println!("{FLOWS} flows: counted in {count_ms:.0} ms, forgotten in {forget_ms:.0} ms of CPU time");
+        println!(
+            "{FLOWS} flows: counted in {count_ms:.0} ms, counted and forgotten in {forget_ms:.0} ms of CPU time"
+        );
     }
     Ok(())
 }

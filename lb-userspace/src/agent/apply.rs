@@ -22,6 +22,8 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
     let former = state.loaded.model.clone();
     let before = desired::health_by_identity(&former, &state.health());
     state.interfaces.extend(fresh.iter().cloned());
+    let given_up = desired::given_up(&former, &model, &state.health());
+    state.keeper.give_up(given_up);
     // A backend that comes back starts unknown: what was known of it is out of date.
     let outcome = switch(state, &model, &BTreeMap::new());
     if let Err(error) = outcome {
@@ -83,9 +85,16 @@ fn detach_unwanted(state: &mut State, node: &Node) {
     state.interfaces.retain(|interface| node.interfaces.contains(&interface.name));
 }
 
-/// Changes of a pool that its established connections do not survive: their flows fall on other slots.
+/// Changes that established connections do not survive: their flows fall on other slots.
 fn moves_flows(former: &Model, model: &Model) -> Vec<String> {
     let mut warnings = Vec::new();
+    for (name, service) in &model.services {
+        if former.services.get(name).is_some_and(|before| before.pool != service.pool) {
+            warnings.push(format!(
+                "service {name}: another `pool` sends its established connections to other backends, which reset them"
+            ));
+        }
+    }
     for (name, pool) in &model.pools {
         let Some(before) = former.pools.get(name) else { continue };
         let changes = [

@@ -59,7 +59,9 @@ pub fn healthy(
     healthy
 }
 
-/// Backends whose connections are given up: in maintenance, or down for as long as their pool says.
+/// Backends whose connections are given up: in maintenance, or down for as long as their pool says, if the pool has
+/// somebody who is up. Where everybody is down nobody could take the connections over, and most likely it is the check
+/// that is wrong, or the way to the servers.
 pub fn dead(
     model: &Model,
     checked: &BTreeMap<BackendId, TargetStatus>,
@@ -67,21 +69,30 @@ pub fn dead(
 ) -> BTreeSet<BackendName> {
     let mut dead = BTreeSet::new();
     for (pool_name, pool) in &model.pools {
-        let is_dead = |backend: &&Backend| {
+        let health = |backend: &Backend| health_of(model, pool_name, backend, checked);
+        let somebody_is_up =
+            pool.backends.iter().any(|backend| takes_flows(backend) && health(backend) == Health::Up);
+        let down_for_long = |backend: &Backend| {
             let id = BackendId { pool: pool_name.clone(), backend: backend.name.clone() };
-            let down =
-                checked.get(&id).map(|target| &target.status).filter(|_| pool.check.is_some()).is_some_and(
-                    |status| {
-                        status.health == Health::Down
-                            && now.saturating_duration_since(status.since) >= pool.dead_after
-                    },
-                );
-            backend.state == AdminState::Maintenance || down
+            checked
+                .get(&id)
+                .is_some_and(|target| now.saturating_duration_since(target.status.since) >= pool.dead_after)
+        };
+        let is_dead = |backend: &&Backend| {
+            backend.state == AdminState::Maintenance
+                || (somebody_is_up && health(backend) == Health::Down && down_for_long(backend))
         };
         let names = pool.backends.iter().filter(is_dead);
         dead.extend(names.map(|backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() }));
     }
     dead
+}
+
+/// Identities of backends that `next` has no more and that are down: nobody waits for their connections.
+pub fn given_up(former: &Model, next: &Model, checked: &BTreeMap<BackendId, TargetStatus>) -> BTreeSet<u64> {
+    let staying: BTreeSet<u64> = health_by_identity(next, checked).into_keys().collect();
+    let down = health_by_identity(former, checked).into_iter().filter(|(_, health)| *health == Health::Down);
+    down.map(|(identity, _)| identity).filter(|identity| !staying.contains(identity)).collect()
 }
 
 /// The health of every backend by identity, to go on from.
@@ -161,7 +172,7 @@ mod tests {
     use crate::config;
     use crate::health::machine::Machine;
     use std::path::Path;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     const FILE: &str = r#"
         [node]
@@ -189,6 +200,33 @@ mod tests {
         };
         let id = |name: &str| BackendId { pool: "web".to_owned(), backend: name.to_owned() };
         healths.iter().map(|(name, health)| (id(name), status(*health))).collect()
+    }
+
+    fn dead_names(model: &Model, healths: &[(&str, Health)], after: Duration) -> Vec<String> {
+        let checked = checked(healths);
+        dead(model, &checked, Instant::now() + after).into_iter().map(|backend| backend.name).collect()
+    }
+
+    #[test]
+    fn who_has_been_down_for_dead_after_is_dead_unless_everybody_is() {
+        let (up, down) = (Health::Up, Health::Down);
+        let dead_after = model().pools["web"].dead_after;
+        assert!(dead_names(&model(), &[("a", up), ("b", down)], Duration::ZERO).is_empty());
+        assert_eq!(dead_names(&model(), &[("a", up), ("b", down)], dead_after), ["b"]);
+        assert!(dead_names(&model(), &[("a", down), ("b", down)], dead_after).is_empty());
+        let mut model = model();
+        model.pools.get_mut("web").unwrap().backends[1].state = AdminState::Maintenance;
+        assert_eq!(dead_names(&model, &[("a", down), ("b", up)], Duration::ZERO), ["b"]);
+    }
+
+    #[test]
+    fn who_is_removed_while_down_is_given_up() {
+        let (former, mut next) = (model(), model());
+        next.pools.get_mut("web").unwrap().backends.truncate(1);
+        let identity_of_b = identity("web", &former.pools["web"].backends[1]).identity;
+        let given_up = |b| given_up(&former, &next, &checked(&[("a", Health::Down), ("b", b)]));
+        assert_eq!(given_up(Health::Down), BTreeSet::from([identity_of_b]));
+        assert!(given_up(Health::Up).is_empty() && given_up(Health::Unknown).is_empty());
     }
 
     fn names(model: &Model, healths: &[(&str, Health)], in_use: &[&str]) -> Vec<String> {

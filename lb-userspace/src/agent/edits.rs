@@ -85,7 +85,11 @@ fn unchanged(state: &State) -> EditResult {
 fn refused(state: &State, error: &AgentError) -> ApiError {
     state.event(EventKind::ConfigRefused, "config", &error.to_string());
     let code = match error {
-        AgentError::Reconcile(ReconcileError::TooMany { .. } | ReconcileError::NoRoom { .. })
+        AgentError::Reconcile(
+            ReconcileError::TooManyBackends { .. }
+            | ReconcileError::TooMany { .. }
+            | ReconcileError::NoRoom { .. },
+        )
         | AgentError::Dataplane(DataplaneError::Full { .. } | DataplaneError::Crowded { .. }) => {
             ErrorCode::LimitReached
         }

@@ -75,7 +75,7 @@ impl State {
     /// When they do not, or cannot be read.
     pub fn check_room(&mut self, model: &Model) -> Result<(), AgentError> {
         let observed = self.dataplane.observe()?;
-        self.keeper.plan(&Around::of(self), model, &observed, None)?;
+        self.keeper.check(&Around::of(self), model, &observed)?;
         Ok(())
     }
 

@@ -5,6 +5,9 @@
 //! slots must not wait for it.
 
 use super::Agent;
+use super::state::State;
+use crate::telemetry::events::EventKind;
+use lb_common::abi::Recording;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -21,18 +24,41 @@ const PAUSE_FACTOR: u32 = 19;
 pub struct Tending {
     look: Instant,
     count: Instant,
+    recording: Recording,
 }
 
 impl Tending {
     /// The first time is soon.
     pub fn new() -> Self {
         let soon = Instant::now() + SHORTEST;
-        Self { look: soon, count: soon }
+        Self { look: soon, count: soon, recording: Recording::All }
     }
 
     /// When something is due.
     pub fn next(&self) -> Instant {
         self.look
+    }
+
+    /// Tells operators when the flow table fills.
+    fn tell(&mut self, state: &State) {
+        let recording = state.keeper.recording();
+        if recording == self.recording {
+            return;
+        }
+        self.recording = recording;
+        let (kind, says) = match recording {
+            Recording::All => (EventKind::Datapath, "there is room again for every flow"),
+            Recording::EstablishedOnly => (
+                EventKind::Alarm,
+                "filling up: new connections that meet slots which change hands are not recorded, drains take longer",
+            ),
+            Recording::Nothing => (
+                EventKind::Alarm,
+                "all but full: nothing is recorded, slots go on learning; if this is no flood, raise node.limits.flows",
+            ),
+        };
+        tracing::warn!("flow table: {says} ({} entries)", state.keeper.book.entries);
+        state.event(kind, "flow table", says);
     }
 
     /// Looks, and counts if that is due.
@@ -43,6 +69,7 @@ impl Tending {
         if let Err(error) = tokio::task::block_in_place(|| state.look(count)) {
             tracing::error!("slots could not be moved on, will be tried again: {error}");
         }
+        self.tell(&state);
         let now = Instant::now();
         let shortest = if state.keeper.is_quiet() { QUIET } else { SHORTEST };
         let pause = ((now - began) * PAUSE_FACTOR).clamp(shortest, LONGEST);

@@ -87,12 +87,6 @@ impl Dataplane for FakeDataplane {
                 self.tables.reverse.remove(key);
             }
             Op::SetReverseEntries(entries) => self.tables.settings.reverse_entries = *entries,
-            Op::DeleteFlows(keys) => {
-                let flows = self.tables.flows.get_mut();
-                for key in keys {
-                    flows.remove(key);
-                }
-            }
             Op::SetRecording(recording) => self.tables.settings.recording = *recording as u32,
             Op::PutService(key, value) => {
                 let capacity = self.capacity.services;
@@ -124,8 +118,16 @@ impl Dataplane for FakeDataplane {
         Ok(self.tables.backend_counters.borrow().get(&index).copied().unwrap_or_default())
     }
 
-    fn visit_flows(&self, visit: &mut dyn FnMut(&FlowKey, FlowValue)) -> Result<(), DataplaneError> {
-        self.tables.flows.borrow().iter().for_each(|(key, value)| visit(key, value));
+    fn sweep_flows(
+        &mut self,
+        is_over: &mut dyn FnMut(&FlowKey, FlowValue) -> bool,
+    ) -> Result<(), DataplaneError> {
+        let flows = self.tables.flows.get_mut();
+        let over: Vec<FlowKey> =
+            flows.iter().filter(|(key, value)| is_over(key, *value)).map(|(key, _)| *key).collect();
+        for key in &over {
+            flows.remove(key);
+        }
         Ok(())
     }
 

@@ -87,11 +87,15 @@ pub trait Dataplane {
     /// When the map cannot be read.
     fn backend_counters(&self, index: u32) -> Result<BackendCounters, DataplaneError>;
 
-    /// Shows every flow that is remembered to `visit`; those that come or go meanwhile may be seen or not.
+    /// Shows every flow that is remembered to `is_over`, and forgets it, a moment later, if that says so. Flows that come
+    /// or go meanwhile may be seen or not.
     ///
     /// # Errors
-    /// When the map cannot be read.
-    fn visit_flows(&self, visit: &mut dyn FnMut(&FlowKey, FlowValue)) -> Result<(), DataplaneError>;
+    /// When the map cannot be read or written.
+    fn sweep_flows(
+        &mut self,
+        is_over: &mut dyn FnMut(&FlowKey, FlowValue) -> bool,
+    ) -> Result<(), DataplaneError>;
 
     /// What became of flows, summed over CPUs.
     ///

@@ -1,7 +1,7 @@
 //! What is in the maps, and the operations that change it.
 
 use lb_common::abi::{
-    Backend, BackendIdentity, FlowKey, RECORD_KINDS, REVERSE_PER_BACKEND, RecordRate, Recording, ReverseKey,
+    Backend, BackendIdentity, RECORD_KINDS, REVERSE_PER_BACKEND, RecordRate, Recording, ReverseKey,
     ReverseValue, ServiceKey, ServiceValue, Settings, Slot,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,13 +22,13 @@ pub struct Capacity {
 impl Capacity {
     /// How fast flows may be recorded on each of `cpus` CPUs, by `lb_common::abi::RecordKind`.
     ///
-    /// Connections that exist come first: a quarter of the table at once, another one every four seconds. What anyone
-    /// can send gets a sixteenth at once and as much every four seconds; the agent looks several times in that time how
-    /// full the table is, and closes it to them at half.
+    /// Connections that exist come first: a sixteenth of the table at once, and another one every four seconds. What anyone
+    /// can send gets half of that. Between two counts of the agent, ten seconds apart at most, that is less than the
+    /// quarter of the table which is kept free for it.
     pub fn record_rates(&self, cpus: u32) -> [RecordRate; RECORD_KINDS] {
         let share = |part: u32| (self.flows / part / cpus.max(1)).max(1);
-        let anyone = RecordRate { per_second: share(64), burst: share(16) };
-        let established = RecordRate { per_second: share(16), burst: share(4) };
+        let anyone = RecordRate { per_second: share(128), burst: share(32) };
+        let established = RecordRate { per_second: share(64), burst: share(16) };
         [anyone, established, anyone]
     }
 
@@ -104,8 +104,6 @@ pub enum Op {
     DeleteService(ServiceKey),
     /// Waits until no packet is under way that saw the maps before the operations so far.
     WaitForReaders,
-    /// Forgets flows.
-    DeleteFlows(Vec<FlowKey>),
     /// Tells the program what may be recorded.
     SetRecording(Recording),
     /// Frees a backend's index.

@@ -12,7 +12,7 @@ use crate::dataplane::{Dataplane, DataplaneError, Observed, Op};
 use crate::model::Model;
 use crate::phases::{self, Census, PhaseCounts, Phases, View, take_census};
 use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identity};
-use lb_common::abi::FlowCounters;
+use lb_common::abi::{FlowCounters, Recording};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -69,6 +69,12 @@ pub struct Keeper {
     reconciler: Reconciler,
     slow_start: SlowStart,
     phases: Phases,
+    /// Identities of backends that were down when the configuration let go of them.
+    given_up: BTreeSet<u64>,
+    /// When slots were changed last, in milliseconds of the monotonic clock.
+    changed_ms: u64,
+    /// What the datapath may record.
+    recording: Recording,
     /// Whether nothing changes by itself: nothing was done since a count that found no flow, and slots stable all.
     quiet: bool,
     /// What was last seen of the flow table.
@@ -76,11 +82,29 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// What the maps should hold for `model`, against what they hold. Changes nothing.
+    /// Whether the maps have room for `model`. Changes nothing, also not in the keeper.
     ///
     /// # Errors
-    /// When it does not fit.
-    pub fn plan(
+    /// When they do not.
+    pub fn check(
+        &mut self,
+        around: &impl Surroundings,
+        model: &Model,
+        observed: &Observed,
+    ) -> Result<(), ReconcileError> {
+        let (slow_start, quiet) = (self.slow_start.clone(), self.quiet);
+        let plan = self.plan(around, model, observed, None);
+        (self.slow_start, self.quiet) = (slow_start, quiet);
+        plan.map(|_| ())
+    }
+
+    /// Gives the connections of backends up that the configuration is about to let go of while they are down. It is for
+    /// good: when the configuration has such a backend again, its health decides.
+    pub fn give_up(&mut self, identities: impl IntoIterator<Item = u64>) {
+        self.given_up.extend(identities);
+    }
+
+    fn plan(
         &mut self,
         around: &impl Surroundings,
         model: &Model,
@@ -97,6 +121,7 @@ impl Keeper {
             devices: &sight.devices,
             shares: &shares,
             dead: &sight.dead,
+            given_up: &self.given_up,
             flows_of,
         };
         self.reconciler.plan(&desired, observed)
@@ -130,7 +155,11 @@ impl Keeper {
             self.quiet &= plan.ops.is_empty();
             let outcome = carry_out(dataplane, &plan);
             // Also after an error: some of it may be in force, and a clock that starts late only takes longer.
-            self.phases.started(&plan.learning, around.now().monotonic_ms);
+            let now_ms = around.now().monotonic_ms;
+            self.phases.started(&plan.learning, now_ms);
+            if plan.ops.iter().any(|op| matches!(op, Op::WriteSlots { .. } | Op::PutService(..))) {
+                self.changed_ms = now_ms;
+            }
             outcome?;
             if plan.complete {
                 return Ok(count);
@@ -176,23 +205,32 @@ impl Keeper {
             dataplane.apply(&Op::WaitForReaders)?;
         }
         let census = take_census(dataplane, model, &observed, began_ms)?;
-        if !census.over.is_empty() {
-            dataplane.apply(&Op::DeleteFlows(census.over.clone()))?;
-        }
         self.advance(dataplane, around, model, &observed, &counters, Some((&census, began_ms)))?;
-        self.book.note(counters, &census);
+        self.book.note(counters, &census, began_ms);
         let recording = phases::recording(self.book.entries, observed.capacity.flows);
         if observed.settings.recording != recording as u32 {
-            let (entries, capacity) = (self.book.entries, observed.capacity.flows);
-            tracing::info!("{entries} of {capacity} flows are remembered: recording {recording:?}");
             dataplane.apply(&Op::SetRecording(recording))?;
         }
+        self.recording = recording;
+        let known = identities(model);
+        let present: HashSet<u64> = observed.backends.values().map(|(owner, _)| owner.identity).collect();
+        self.given_up.retain(|identity| present.contains(identity) && !known.contains(identity));
         self.quiet = census.entries == 0 && phases::count(&observed) == PhaseCounts::default();
         let mut named = census.named;
         // Slots that led to a backend when the count began may have had flows of it recorded since.
         named.extend(led_to(&observed));
         self.reconcile_with(dataplane, around, model, Some(&named))?;
         Ok(())
+    }
+
+    /// Whether the last count of flows began after the last change of slots, so that it says who still has flows.
+    pub fn has_counted(&self) -> bool {
+        self.book.counted_ms.is_some_and(|counted_ms| counted_ms > self.changed_ms + phases::READERS_MS)
+    }
+
+    /// What may be recorded at present.
+    pub const fn recording(&self) -> Recording {
+        self.recording
     }
 
     /// Whether nothing changes by itself at present: all slots are stable, and no flow is remembered.
@@ -212,6 +250,7 @@ impl Keeper {
         let view = View { model, observed, counters, census, now_ms: around.now().monotonic_ms };
         for op in self.phases.advance(&view) {
             dataplane.apply(&op)?;
+            self.changed_ms = around.now().monotonic_ms;
         }
         Ok(())
     }
@@ -250,10 +289,14 @@ fn led_to(observed: &Observed) -> impl Iterator<Item = u32> + '_ {
 
 /// Whether there are backends that the configuration has no more.
 fn has_gone(model: &Model, observed: &Observed) -> bool {
-    let known: HashSet<u64> = model
-        .pools
-        .iter()
-        .flat_map(|(name, pool)| pool.backends.iter().map(|backend| identity(name, backend).identity))
-        .collect();
+    let known = identities(model);
     observed.backends.values().any(|(owner, _)| !known.contains(&owner.identity))
+}
+
+/// Identities of the configuration's backends.
+fn identities(model: &Model) -> HashSet<u64> {
+    let pools = model.pools.iter();
+    pools
+        .flat_map(|(name, pool)| pool.backends.iter().map(|backend| identity(name, backend).identity))
+        .collect()
 }

@@ -32,8 +32,8 @@ pub struct Census {
     pub flows: FnvHashMap<u32, u64>,
     /// Backends that entries lead to.
     pub named: BTreeSet<u32>,
-    /// Entries that nobody needs any more.
-    pub over: Vec<FlowKey>,
+    /// Entries among them that nobody needed any more, and that were forgotten.
+    pub over: u64,
     /// Tracked slots, by their index in the map, with a flow that their current backend does not have.
     pub others: FnvHashSet<u32>,
 }
@@ -52,12 +52,12 @@ struct Frontend<'a> {
     timeout_s: u64,
 }
 
-/// Counts the flow table as it is at `now_ms`.
+/// Counts the flow table as it is at `now_ms`, and forgets what nobody needs.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn take_census(
-    dataplane: &impl Dataplane,
+    dataplane: &mut impl Dataplane,
     model: &Model,
     observed: &Observed,
     now_ms: u64,
@@ -65,13 +65,17 @@ pub fn take_census(
     let mut judge =
         Judge { frontends: &frontends(model, observed), observed, last: None, now_s: now_ms / 1_000 };
     let mut census = Census::default();
-    dataplane.visit_flows(&mut |key, value| {
+    dataplane.sweep_flows(&mut |key, value| {
         census.entries += 1;
         match judge.judge(key, value) {
-            Judgement::Over => census.over.push(*key),
+            Judgement::Over => {
+                census.over += 1;
+                true
+            }
             Judgement::Lives { other, counts } => {
                 *census.flows.entry(value.backend()).or_default() += u64::from(counts);
                 census.others.extend(other);
+                false
             }
         }
     })?;

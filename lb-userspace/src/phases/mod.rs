@@ -25,7 +25,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 const MOST_PROLONGING: u64 = 9;
 
 /// Time after a slot became tracked until its flows may be counted: far longer than a packet takes that saw it before.
-const READERS_MS: u64 = 100;
+pub const READERS_MS: u64 = 100;
 
 /// Where an unknown moment is written as.
 const UNKNOWN: u64 = 0;
@@ -167,12 +167,13 @@ pub fn count(observed: &Observed) -> PhaseCounts {
     counts
 }
 
-/// What may be recorded with that many entries in use: the fuller the table, the less of what anyone can send.
+/// What may be recorded with that many entries in use: the fuller the table, the less of what anyone can send. The last
+/// quarter is for what comes between two counts, ten seconds apart at most ([`crate::dataplane::Capacity::record_rates`]).
 pub fn recording(entries: u64, capacity: u32) -> Recording {
     let capacity = u64::from(capacity);
-    if entries > capacity / 10 * 9 {
+    if entries > capacity / 4 * 3 {
         Recording::Nothing
-    } else if entries > capacity / 2 {
+    } else if entries > capacity / 5 * 2 {
         Recording::EstablishedOnly
     } else {
         Recording::All

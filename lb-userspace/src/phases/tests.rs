@@ -206,8 +206,8 @@ fn the_time_until_all_is_known_is_told() {
 
 #[test]
 fn the_fuller_the_table_the_less_is_recorded() {
-    assert_eq!(recording(512, 1024), Recording::All);
-    assert_eq!(recording(513, 1024), Recording::EstablishedOnly);
-    assert_eq!(recording(900, 1024), Recording::EstablishedOnly);
-    assert_eq!(recording(1000, 1024), Recording::Nothing);
+    assert_eq!(recording(400, 1000), Recording::All);
+    assert_eq!(recording(401, 1000), Recording::EstablishedOnly);
+    assert_eq!(recording(750, 1000), Recording::EstablishedOnly);
+    assert_eq!(recording(751, 1000), Recording::Nothing);
 }

@@ -7,7 +7,7 @@ use crate::dataplane::{Observed, Op};
 use crate::model::{Backend, ForwardMode, Model};
 use lb_common::abi::{self, BackendFlags, BackendIdentity, address};
 use lb_common::pipeline::dsr_ipip;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Identity of a backend: the same on every node and after every restart. Never 0.
@@ -60,12 +60,16 @@ pub(super) fn plan_backends(
 }
 
 fn too_many_backends(model: &Model, observed: &Observed) -> ReconcileError {
-    let wanted = model.pools.values().map(|pool| pool.backends.len() as u64).sum();
-    ReconcileError::TooMany {
-        what: "backends",
-        wanted,
+    let configured: BTreeSet<u64> = model
+        .pools
+        .iter()
+        .flat_map(|(name, pool)| pool.backends.iter().map(|backend| identity(name, backend).identity))
+        .collect();
+    let gone = observed.backends.values().filter(|(owner, _)| !configured.contains(&owner.identity)).count();
+    ReconcileError::TooManyBackends {
+        configured: configured.len() as u64,
+        gone: gone as u64,
         capacity: observed.capacity.backends,
-        limit: "backends",
     }
 }
 

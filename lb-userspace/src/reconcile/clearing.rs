@@ -24,16 +24,21 @@ pub(super) fn gone<'a>(
 /// Keeps the ways to backends that are gone up to date: they may have flows left.
 pub(super) fn plan_ways(desired: &Desired<'_>, entries: &Entries, observed: &Observed, ops: &mut Vec<Op>) {
     for (index, entry) in gone(entries, observed) {
-        let (Some((identity, _)), Some(hop)) =
-            (observed.backends.get(&index), desired.hops.get(&ip_address(entry.address)))
-        else {
-            continue;
+        let Some((identity, _)) = observed.backends.get(&index) else { continue };
+        let hop = match desired.hops.get(&ip_address(entry.address)) {
+            Some(hop) => *hop,
+            // Not looked up yet: what is known of it stays.
+            None if !desired.given_up.contains(&identity.identity) => continue,
+            None => None,
         };
         // The mode is not known any more: a frame for a VIP (`dsr-l2`) must not be given to a router. The other modes ask
         // the kernel's routes then.
         let is_tunnel = entry.tunnel_source != [0; 4];
-        let hop = hop.as_ref().filter(|hop: &&Hop| !hop.gateway || is_tunnel || entry.port != 0);
-        let next = with_way(*entry, hop);
+        let hop = hop.filter(|hop: &Hop| !hop.gateway || is_tunnel || entry.port != 0);
+        let mut next = with_way(*entry, hop.as_ref());
+        if desired.given_up.contains(&identity.identity) {
+            next.flags |= BackendFlags::DEAD;
+        }
         if entry.flags & BackendFlags::VALID != 0 && next != *entry {
             ops.push(Op::PutBackend { index, identity: *identity, backend: next });
         }

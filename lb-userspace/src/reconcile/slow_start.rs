@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Since when backends take new flows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SlowStart {
     /// By identity; none for those that did when their pool was first seen.
     since: BTreeMap<u64, Option<Instant>>,

@@ -119,9 +119,9 @@ pub(super) fn plan_tables(
     let mut taken: BTreeSet<Region> = observed.tables.keys().copied().collect();
     let mut refused = None;
     builder.built.retain(|pool, _| desired.model.pools.contains_key(pool));
-    let sources = Sources { desired, observed, dead: dead(entries, observed) };
+    let sources = Sources { desired, observed, dead: dead(desired, entries, observed) };
     for (name, pool) in used_pools(desired.model) {
-        let former = former_table(&sources, name, pool);
+        let former = former_table(&sources, name, pool, entries);
         let former_slots = former.map(|(_, slots)| slots);
         let owners = builder.owners(name, pool.slots, members(name, pool, desired, entries), former_slots);
         let (slots, learning) = next_slots(former_slots, owners, &sources.dead);
@@ -156,16 +156,18 @@ pub(super) fn plan_tables(
     }
 }
 
-/// Indexes of backends whose flows are given up, or that nothing can be sent to ever: of the model's backends as they
+/// Indexes of backends whose flows are given up: of the model's backends as they
 /// shall be, of those that are gone as they are.
-fn dead(entries: &Entries, observed: &Observed) -> HashSet<u32> {
+fn dead(desired: &Desired<'_>, entries: &Entries, observed: &Observed) -> HashSet<u32> {
     let gone =
-        observed.backends.iter().filter(|(_, (identity, _))| !entries.contains_key(&identity.identity));
-    let all = entries
-        .values()
-        .map(|(index, entry)| (*index, *entry))
-        .chain(gone.map(|(index, (_, entry))| (*index, *entry)));
-    all.filter(|(_, entry)| !entry.keeps_flows()).map(|(index, _)| index).collect()
+        observed.backends.iter().filter(|(_, (identity, _))| !entries.contains_key(&identity.identity)).map(
+            |(index, (identity, entry))| {
+                let given_up = desired.given_up.contains(&identity.identity);
+                (*index, !entry.keeps_flows() || given_up)
+            },
+        );
+    let all = entries.values().map(|(index, entry)| (*index, !entry.keeps_flows())).chain(gone);
+    all.filter(|(_, dead)| *dead).map(|(index, _)| index).collect()
 }
 
 /// Every slot after its owner got it, and the places of those that begin to learn.
@@ -190,13 +192,28 @@ fn next_slots(former: Option<&[Slot]>, owners: &[u32], dead: &HashSet<u32>) -> (
 }
 
 /// The table that the frontends of a pool point to now, unless it has another number of slots than the pool shall have:
-/// then its flows fall on other slots, and it says nothing of them.
-fn former_table<'a>(sources: &Sources<'a>, name: &str, pool: &Pool) -> Option<(Region, &'a [Slot])> {
+/// then its flows fall on other slots, and it says nothing of them. A frontend that comes from another pool still points
+/// to that one's table; a table that leads to backends of this pool goes before it.
+fn former_table<'a>(
+    sources: &Sources<'a>,
+    name: &str,
+    pool: &Pool,
+    entries: &Entries,
+) -> Option<(Region, &'a [Slot])> {
+    let identities = pool.backends.iter().map(|backend| identity(name, backend).identity);
+    let own: HashSet<u32> =
+        identities.filter_map(|identity| entries.get(&identity)).map(|(index, _)| *index).collect();
     let regions = regions_in_use(sources.desired.model, name, sources.observed);
-    regions.filter(|region| region.count == pool.slots).find_map(|region| {
-        let slots = sources.observed.tables.get(&region)?;
-        Some((region, slots.as_slice()))
-    })
+    let tables: Vec<(Region, &[Slot])> = regions
+        .filter(|region| region.count == pool.slots)
+        .filter_map(|region| Some((region, sources.observed.tables.get(&region)?.as_slice())))
+        .collect();
+    let is_own = |slots: &[Slot]| {
+        slots
+            .iter()
+            .any(|slot| own.contains(&slot.current()) || (slot.has_base() && own.contains(&slot.base())))
+    };
+    tables.iter().find(|(_, slots)| is_own(slots)).or(tables.first()).copied()
 }
 
 /// Where a table goes.

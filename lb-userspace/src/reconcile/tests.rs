@@ -71,6 +71,7 @@ struct World {
     dataplane: FakeDataplane,
     reconciler: Reconciler,
     dead: BTreeSet<BackendName>,
+    given_up: BTreeSet<u64>,
     flows_of: BTreeSet<u32>,
 }
 
@@ -80,6 +81,7 @@ impl World {
             dataplane: FakeDataplane::new(capacity, HashKey(1, 2)),
             reconciler: Reconciler::default(),
             dead: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             flows_of: BTreeSet::new(),
         }
     }
@@ -100,6 +102,7 @@ impl World {
             devices: &BTreeSet::from([2, 3]),
             shares: &BTreeMap::new(),
             dead: &self.dead,
+            given_up: &self.given_up,
             flows_of: Some(&self.flows_of),
         };
         self.reconciler.plan(&desired, &self.dataplane.observe().unwrap())
@@ -288,6 +291,54 @@ fn a_dead_backend_is_nobodys_base_and_known_as_dead() {
 }
 
 #[test]
+fn a_backend_that_was_down_when_it_was_removed_is_waited_for_by_nobody() {
+    let mut world = World::new(CAPACITY);
+    let frontends: &[[u8; 4]] = &[[192, 0, 2, 1]];
+    let both = model(ForwardMode::Nat, vec![backend(1), backend(2)], frontends);
+    world.reach(&both, &[]);
+    world.reach(&both, &["web2"]);
+    world.given_up.insert(identity("web", &backend(2)).identity);
+    world.reach(&model(ForwardMode::Nat, vec![backend(1)], frontends), &[]);
+    let observed = world.dataplane.observe().unwrap();
+    assert_eq!(observed.backends.len(), 1);
+    assert!(observed.tables.values().flatten().all(|slot| !slot.has_base()));
+}
+
+/// Both orders of names: which frontend comes first must not matter.
+#[test]
+fn a_service_that_joins_a_pool_leaves_its_flows_alone() {
+    for joins in ["a-service", "z-service"] {
+        let mut world = World::new(CAPACITY);
+        let mut site = model(ForwardMode::Nat, vec![backend(1), backend(2)], &[]);
+        let other = Pool { backends: vec![backend(3), backend(4)], ..Pool::new(ForwardMode::Nat, SLOTS) };
+        site.pools.insert("other".to_owned(), other);
+        let service = |vip: u8, pool: &str| Service {
+            vips: vec![IpAddr::from([192, 0, 2, vip])],
+            ports: vec![80],
+            protocol: Protocol::Tcp,
+            pool: pool.to_owned(),
+        };
+        site.services.insert("m-service".to_owned(), service(1, "web"));
+        site.services.insert(joins.to_owned(), service(2, "other"));
+        world.reach(&site, &[]);
+        let table_of = |world: &World, vip: u8| {
+            let observed = world.dataplane.observe().unwrap();
+            let (_, value) = observed
+                .services
+                .iter()
+                .find(|(key, _)| key.address == address(IpAddr::from([192, 0, 2, vip])))
+                .unwrap();
+            observed.tables[&tables::region_of(value)].clone()
+        };
+        let before = table_of(&world, 1);
+        site.services.insert(joins.to_owned(), service(2, "web"));
+        world.reach(&site, &[]);
+        assert_eq!(table_of(&world, 1), before, "{joins}");
+        assert_eq!(table_of(&world, 2), before, "{joins}");
+    }
+}
+
+#[test]
 fn a_flap_gives_every_slot_back() {
     let mut world = World::new(CAPACITY);
     let backends = (1..=5).map(backend).collect();
@@ -323,7 +374,7 @@ fn too_many_backends_and_slots_are_told() {
     let three = model(ForwardMode::Nat, vec![backend(1), backend(2), backend(3)], &[[192, 0, 2, 1]]);
     assert!(matches!(
         world.plan(&three, &[]),
-        Err(ReconcileError::TooMany { what: "backends", wanted: 3, .. })
+        Err(ReconcileError::TooManyBackends { configured: 3, gone: 0, .. })
     ));
     let two = model(ForwardMode::Nat, vec![backend(1), backend(2)], &[[192, 0, 2, 1], [192, 0, 2, 2]]);
     assert!(matches!(
@@ -348,6 +399,7 @@ fn a_tunnel_without_a_source_forwards_nothing() {
             devices: &devices,
             shares: &BTreeMap::new(),
             dead: &BTreeSet::new(),
+            given_up: &BTreeSet::new(),
             flows_of: None,
         };
         backend_entry(ForwardMode::DsrIpip, &backend(1), &desired, None)
@@ -370,6 +422,7 @@ fn a_frame_for_a_vip_is_never_given_to_a_router() {
         devices: &devices,
         shares: &shares,
         dead: &dead,
+        given_up: &BTreeSet::new(),
         flows_of: None,
     };
     assert_eq!(backend_entry(ForwardMode::DsrL2, &backend(1), &desired, None).flags, 0);
@@ -388,6 +441,7 @@ fn a_way_that_was_not_looked_up_yet_stays_as_it_was() {
             devices: &devices,
             shares: &BTreeMap::new(),
             dead: &BTreeSet::new(),
+            given_up: &BTreeSet::new(),
             flows_of: None,
         };
         backend_entry(ForwardMode::DsrL2, &backend(1), &desired, before)

@@ -279,12 +279,12 @@ fn the_times_of_a_pool_out_of_their_ranges() {
 
 #[test]
 fn limits_out_of_their_range() {
-    for flows in ["1023", "16777217"] {
+    for flows in ["16383", "16777217"] {
         refuses(
             "vips = \"assign\"",
             &format!("limits = {{ flows = «{flows} }}"),
             &format!("`flows`: `{flows}` is out of range"),
-            "the range is 1024 to 16777216",
+            "the range is 16384 to 16777216",
         );
     }
 }

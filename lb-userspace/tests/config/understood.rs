@@ -37,7 +37,7 @@ bpffs = "/mnt/bpf"
 services = 10
 backends = 20
 slots = 2000
-flows = 5000
+flows = 50000
 
 [checks.web]
 kind = "http"
@@ -85,7 +85,7 @@ fn every_key_reaches_the_model() {
             tunnel_sources: vec![ip("10.0.0.1"), ip("2001:db8::1")],
             control_socket: PathBuf::from("/run/other.sock"),
             bpffs: PathBuf::from("/mnt/bpf"),
-            limits: Limits { services: 10, backends: 20, slots: 2_000, flows: 5_000 },
+            limits: Limits { services: 10, backends: 20, slots: 2_000, flows: 50_000 },
         }
     );
     let http = HttpCheck {

@@ -62,10 +62,6 @@ impl Dataplane for Spy {
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
         self.fake.apply(op)?;
-        if let Op::DeleteFlows(keys) = op {
-            let entries = self.fake.tables.flows.borrow().iter().count();
-            self.clients.borrow_mut().forgotten(keys, entries);
-        }
         self.operated();
         Ok(())
     }
@@ -78,8 +74,23 @@ impl Dataplane for Spy {
         self.fake.backend_counters(index)
     }
 
-    fn visit_flows(&self, visit: &mut dyn FnMut(&FlowKey, FlowValue)) -> Result<(), DataplaneError> {
-        self.fake.visit_flows(visit)?;
+    fn sweep_flows(
+        &mut self,
+        is_over: &mut dyn FnMut(&FlowKey, FlowValue) -> bool,
+    ) -> Result<(), DataplaneError> {
+        let mut over: Vec<FlowKey> = Vec::new();
+        for (key, value) in self.fake.tables.flows.borrow().iter() {
+            if is_over(key, value) {
+                over.push(*key);
+            }
+        }
+        // The kernel's entries go a moment after they were looked at.
+        self.operated();
+        for key in &over {
+            self.fake.tables.flows.borrow_mut().remove(key);
+        }
+        let entries = self.fake.tables.flows.borrow().iter().count();
+        self.clients.borrow_mut().forgotten(&over, entries);
         self.operated();
         Ok(())
     }

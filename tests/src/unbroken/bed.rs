@@ -31,7 +31,7 @@ const CHECK_PORT: u16 = 8_080;
 const CHECK_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Entries of the flow table in the labs.
-const FLOW_ENTRIES: u32 = 65_536;
+const FLOW_ENTRIES: u32 = 524_288;
 
 /// Time before the end of learning in which slots settle, at most; no more than the pool's `flow_timeout`.
 pub const SETTLING: Duration = Duration::from_secs(5);

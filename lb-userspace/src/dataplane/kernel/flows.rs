@@ -39,8 +39,14 @@ impl Flows {
         Self { map }
     }
 
-    /// Shows every entry to `visit`. Entries that come or go meanwhile may be seen or not; a bucket is seen whole.
-    pub(super) fn visit(&self, visit: &mut dyn FnMut(&FlowKey, FlowValue)) -> Result<(), DataplaneError> {
+    /// Shows every entry to `is_over` and takes those out for which it says so, a batch at a time: an entry that begins
+    /// anew in between is taken for the old one, so the time in between is kept short. Entries that come or go meanwhile
+    /// may be seen or not.
+    pub(super) fn sweep(
+        &self,
+        is_over: &mut dyn FnMut(&FlowKey, FlowValue) -> bool,
+    ) -> Result<(), DataplaneError> {
+        let mut over: Vec<FlowKey> = Vec::new();
         let mut keys: Vec<FlowKey> = vec![bytemuck::Zeroable::zeroed(); BATCH as usize];
         let mut values = vec![FlowValue::default(); BATCH as usize];
         let mut position: Option<u32> = None;
@@ -58,9 +64,10 @@ impl Flows {
             // SAFETY: `keys` and `values` have room for `count` entries of the map's key and value types, `in_batch` and
             // `out_batch` for the u32 that hash maps use; all outlive the call.
             let result = unsafe { bpf(LOOKUP_BATCH, &mut attr) };
-            for (key, value) in keys.iter().zip(&values).take(attr.count as usize) {
-                visit(key, *value);
-            }
+            let entries = keys.iter().zip(&values).take(attr.count as usize);
+            over.clear();
+            over.extend(entries.filter(|(key, value)| is_over(key, **value)).map(|(key, _)| *key));
+            self.delete(&over)?;
             match result {
                 Ok(()) => position = Some(next),
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
@@ -70,7 +77,7 @@ impl Flows {
     }
 
     /// Takes entries out; those that are gone already are no error.
-    pub(super) fn delete(&self, keys: &[FlowKey]) -> Result<(), DataplaneError> {
+    fn delete(&self, keys: &[FlowKey]) -> Result<(), DataplaneError> {
         let mut rest = keys;
         while !rest.is_empty() {
             let count = u32::try_from(rest.len()).unwrap_or(BATCH).min(BATCH);

@@ -204,7 +204,6 @@ impl Dataplane for KernelDataplane {
                 wait_for_readers();
                 Ok(())
             }
-            Op::DeleteFlows(keys) => maps.flows.delete(keys),
             Op::SetRecording(recording) => {
                 let settings = Settings { recording: *recording as u32, ..maps.read_settings()? };
                 maps.write_settings(&settings)
@@ -224,8 +223,11 @@ impl Dataplane for KernelDataplane {
         sum(&self.maps.backend_counters, index, names::BACKEND_COUNTERS)
     }
 
-    fn visit_flows(&self, visit: &mut dyn FnMut(&FlowKey, FlowValue)) -> Result<(), DataplaneError> {
-        self.maps.flows.visit(visit)
+    fn sweep_flows(
+        &mut self,
+        is_over: &mut dyn FnMut(&FlowKey, FlowValue) -> bool,
+    ) -> Result<(), DataplaneError> {
+        self.maps.flows.sweep(is_over)
     }
 
     fn flow_counters(&self) -> Result<FlowCounters, DataplaneError> {
