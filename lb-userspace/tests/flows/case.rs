@@ -65,6 +65,8 @@ pub enum Action {
     Wait { thousandths: u32, look_ms: u64 },
     /// Changes of a pool that take effect together.
     Change { pool: u8, changes: Vec<Change> },
+    /// A backend that comes back and goes again at once, and what a flow sends between.
+    Flap { pool: u8, who: u8, flow: u8 },
     /// A packet that comes while the agent works the next time, after so many operations; a SYN if there is a choice.
     Amid { after: u8, flow: u8, opens: bool },
     /// The agent ends, and another one adopts the maps.
@@ -109,7 +111,8 @@ fn setups(kind: Kind) -> impl Strategy<Value = Setup> {
     let modes = vec![ForwardMode::Nat, ForwardMode::DsrL2, ForwardMode::DsrIpip];
     let affinities = vec![Affinity::Flow, Affinity::Flow, Affinity::Source, Affinity::SourceVip];
     let looks = (select(modes), select(affinities), any::<bool>(), select(vec![1, 1, 1, 2]));
-    let sizes = (select(vec![31, 31, 251]), select(flows), 1..=6_u8, (any::<u64>(), any::<u64>()), 0..=4_u64);
+    let sizes =
+        (select(vec![31, 31, 31, 31, 251]), select(flows), 1..=6_u8, (any::<u64>(), any::<u64>()), 0..=4_u64);
     let times = (timeouts(), select(vec![0, 700, 5_000, 30_000]), select(vec![0, 0, 0, 2_000]));
     (looks, sizes, times).prop_map(
         |(
@@ -137,7 +140,7 @@ fn setups(kind: Kind) -> impl Strategy<Value = Setup> {
 
 fn timeouts() -> impl Strategy<Value = u64> {
     prop_oneof![
-        3 => Just(1_000), 4 => Just(2_500), 4 => Just(6_000), 2 => Just(15_000), 1 => Just(90_000)
+        2 => Just(1_000), 3 => Just(2_500), 3 => Just(6_000), 4 => Just(15_000), 2 => Just(40_000), 1 => Just(90_000)
     ]
 }
 
@@ -154,10 +157,16 @@ fn actions(kind: Kind) -> BoxedStrategy<Action> {
     });
     let change =
         (any::<u8>(), vec(changes(), 1..4)).prop_map(|(pool, changes)| Action::Change { pool, changes });
+    let flap = (any::<u8>(), 0..BACKENDS, any::<u8>()).prop_map(|(pool, who, flow)| Action::Flap {
+        pool,
+        who,
+        flow,
+    });
     let usual = prop_oneof![
         14 => traffic,
         4 => waits(),
         4 => change,
+        1 => flap,
         1 => amid,
     ];
     match kind {

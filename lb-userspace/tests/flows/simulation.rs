@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How often the agent looks when nothing keeps it.
 const LOOK_MS: u64 = 500;
 /// Looks in one step at most; in longer ones the agent looks less often.
-const MOST_LOOKS: u64 = 60;
+const MOST_LOOKS: u64 = 50;
 /// What is waited for at the end, besides twice `flow_timeout`.
 const CALM_MS: u64 = 15_000;
 
@@ -112,7 +112,15 @@ impl Simulation {
             }
             Action::Change { pool, changes } => {
                 drop(clients);
-                self.change(pool % u8::try_from(self.setup.pools).expect("one or two"), changes)
+                self.change(self.pool(*pool), changes)
+            }
+            Action::Flap { pool, who, flow } => {
+                drop(clients);
+                let pool = self.pool(*pool);
+                self.change(pool, &[Change::Undrain(*who), Change::Up(*who)])?;
+                let flow = usize::from(*flow);
+                self.spy.clients.borrow_mut().go_on(&self.spy.fake.tables, flow, true)?;
+                self.change(pool, &[Change::Drain(*who)])
             }
             Action::Restart => {
                 drop(clients);
@@ -120,6 +128,10 @@ impl Simulation {
                 self.work(None)
             }
         }
+    }
+
+    fn pool(&self, pick: u8) -> u8 {
+        pick % u8::try_from(self.setup.pools).expect("one or two")
     }
 
     /// Lets time pass, with looks and with packets of flows that send by themselves.
