@@ -184,7 +184,8 @@ impl Wait<'_> {
 
     fn removed(&self) -> CliError {
         let message = format!("{} was removed by somebody while it drained", self.id);
-        let hint = "its connections stay with it until they end; lbctl status shows how many flows are remembered";
+        let hint =
+            "its connections stay with it until they end; lbctl status shows how many flows are remembered";
         CliError::Waited(ApiError::new(ErrorCode::NotFound, message).with_hint(hint))
     }
 

@@ -71,4 +71,34 @@ mod tests {
         );
         assert_eq!(share(Duration::ZERO, Duration::ZERO), FULL_SHARE);
     }
+
+    fn healthy(names: &[&str]) -> BTreeSet<BackendName> {
+        names.iter().map(|name| BackendName { pool: "web".to_owned(), name: (*name).to_owned() }).collect()
+    }
+
+    #[test]
+    fn who_comes_back_or_is_new_grows_and_who_was_there_first_does_not() {
+        let file = r#"
+            [node]
+            interfaces = ["lo"]
+            [pools.web]
+            mode = "nat"
+            slow_start = "16s"
+            backends = [{ name = "a", address = "10.0.0.1:80" }, { name = "b", address = "10.0.0.2:80" }]
+        "#;
+        let model = crate::config::parse(file, std::path::Path::new("test.toml")).unwrap().model;
+        let (mut slow_start, begin) = (SlowStart::default(), Instant::now());
+        let mut at = |seconds, names: &[&str]| -> Vec<(String, u32)> {
+            let shares = slow_start.shares(&model, &healthy(names), begin + Duration::from_secs(seconds));
+            shares.into_iter().map(|(name, share)| (name.name, share)).collect()
+        };
+        assert_eq!(at(0, &["a", "b"]), []);
+        assert_eq!(at(1, &["a"]), []);
+        assert_eq!(at(10, &["a", "b"]), [("b".to_owned(), 1)]);
+        assert_eq!(at(18, &["a", "b"]), [("b".to_owned(), 9)]);
+        // It goes and comes again: from the beginning.
+        assert_eq!(at(19, &["a"]), []);
+        assert_eq!(at(20, &["a", "b"]), [("b".to_owned(), 1)]);
+        assert_eq!(at(36, &["a", "b"]), []);
+    }
 }
