@@ -152,6 +152,25 @@ mod tests {
     }
 
     #[test]
+    fn affinity_looks_at_its_parts_of_a_flow_only() {
+        let of = |affinity: Affinity, flow: &Flow| flow_slot(KEY, flow, true, affinity as u8, 65_537);
+        let one = flow(7, 4_000);
+        let other_port = flow(7, 4_001);
+        let other_vip = Flow { destination: mapped(0x0a00_0002_u32.to_be()), ..one };
+        let other_client = flow(8, 4_000);
+        let udp = Flow { protocol: 17, ..one };
+        for flow in [other_port, other_vip, udp] {
+            assert_ne!(of(Affinity::Flow, &one), of(Affinity::Flow, &flow));
+            assert_eq!(of(Affinity::Source, &one), of(Affinity::Source, &flow));
+        }
+        assert_eq!(of(Affinity::SourceVip, &one), of(Affinity::SourceVip, &other_port));
+        assert_ne!(of(Affinity::SourceVip, &one), of(Affinity::SourceVip, &other_vip));
+        for affinity in [Affinity::Flow, Affinity::Source, Affinity::SourceVip] {
+            assert_ne!(of(affinity, &one), of(affinity, &other_client));
+        }
+    }
+
+    #[test]
     fn slots_stay_below_the_count() {
         assert_eq!(slot_of(u64::MAX, 65_537), 65_536);
         assert_eq!(slot_of(0, 65_537), 0);

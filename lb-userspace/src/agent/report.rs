@@ -260,8 +260,11 @@ fn backend_info(
         new_connections: counters.new_connections,
         remembered_flows: flows,
         settles_in_seconds: settles_in.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
-        // A count from before the last change of slots says nothing of flows that were recorded since.
-        drained: slots == 0 && flows == 0 && settles_in.is_none() && state.keeper.has_counted(),
+        // A count from before the last slot left it says nothing of flows that were recorded since.
+        drained: slots == 0
+            && flows == 0
+            && settles_in.is_none()
+            && index.is_none_or(|index| state.keeper.has_counted(index)),
     })
 }
 

@@ -17,8 +17,8 @@ const SHORTEST: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_secs(2);
 /// Longest pause between two looks.
 const LONGEST: Duration = Duration::from_secs(10);
-/// The pause is this many times as long as the work took: at most a twentieth of a CPU each.
-const PAUSE_FACTOR: u32 = 19;
+/// The pause is this many times as long as the work took: at most a tenth of a CPU each.
+const PAUSE_FACTOR: u32 = 9;
 
 /// When to look and to count next.
 pub struct Tending {

@@ -13,7 +13,7 @@ use crate::model::Model;
 use crate::phases::{self, Census, PhaseCounts, Phases, View, take_census};
 use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identity};
 use lb_common::abi::{FlowCounters, Recording};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -71,8 +71,8 @@ pub struct Keeper {
     phases: Phases,
     /// Identities of backends that were down when the configuration let go of them.
     given_up: BTreeSet<u64>,
-    /// When slots were changed last, in milliseconds of the monotonic clock.
-    changed_ms: u64,
+    /// Backends that slots led to, by index, and when the last slot ceased to, in milliseconds of the monotonic clock.
+    left_ms: HashMap<u32, u64>,
     /// What the datapath may record.
     recording: Recording,
     /// Whether nothing changes by itself: nothing was done since a count that found no flow, and slots stable all.
@@ -155,10 +155,11 @@ impl Keeper {
             self.quiet &= plan.ops.is_empty();
             let outcome = carry_out(dataplane, &plan);
             // Also after an error: some of it may be in force, and a clock that starts late only takes longer.
-            let now_ms = around.now().monotonic_ms;
-            self.phases.started(&plan.learning, now_ms);
-            if plan.ops.iter().any(|op| matches!(op, Op::WriteSlots { .. } | Op::PutService(..))) {
-                self.changed_ms = now_ms;
+            self.phases.started(&plan.learning, around.now().monotonic_ms);
+            let moves =
+                |op: &Op| matches!(op, Op::WriteSlots { .. } | Op::PutService(..) | Op::DeleteService(_));
+            if plan.ops.iter().any(moves) {
+                self.note_left(&observed, dataplane, around)?;
             }
             outcome?;
             if plan.complete {
@@ -223,9 +224,28 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether the last count of flows began after the last change of slots, so that it says who still has flows.
-    pub fn has_counted(&self) -> bool {
-        self.book.counted_ms.is_some_and(|counted_ms| counted_ms > self.changed_ms + phases::READERS_MS)
+    /// Whether the last count of flows began after the last slot ceased to lead to a backend, so that it says whether the
+    /// backend still has flows.
+    pub fn has_counted(&self, backend: u32) -> bool {
+        let left_ms = self.left_ms.get(&backend).copied();
+        self.book
+            .counted_ms
+            .is_some_and(|counted_ms| left_ms.is_none_or(|left_ms| counted_ms > left_ms + phases::READERS_MS))
+    }
+
+    /// Notes who had slots `before` and has none any more.
+    fn note_left<D: Dataplane>(
+        &mut self,
+        before: &Observed,
+        dataplane: &D,
+        around: &impl Surroundings,
+    ) -> Result<(), DataplaneError> {
+        let now_ms = around.now().monotonic_ms;
+        let after: HashSet<u32> = led_to(&dataplane.observe()?).collect();
+        self.left_ms.retain(|backend, _| !after.contains(backend));
+        let left = led_to(before).filter(|backend| !after.contains(backend));
+        self.left_ms.extend(left.map(|backend| (backend, now_ms)));
+        Ok(())
     }
 
     /// What may be recorded at present.
@@ -248,9 +268,12 @@ impl Keeper {
         census: Option<(&Census, u64)>,
     ) -> Result<(), DataplaneError> {
         let view = View { model, observed, counters, census, now_ms: around.now().monotonic_ms };
-        for op in self.phases.advance(&view) {
-            dataplane.apply(&op)?;
-            self.changed_ms = around.now().monotonic_ms;
+        let ops = self.phases.advance(&view);
+        for op in &ops {
+            dataplane.apply(op)?;
+        }
+        if !ops.is_empty() {
+            self.note_left(observed, dataplane, around)?;
         }
         Ok(())
     }

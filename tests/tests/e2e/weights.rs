@@ -48,3 +48,23 @@ fn weights_set_by_lbctl_are_the_shares_that_clients_see() -> Result<()> {
     ensure!(pool.contains("weight = 0") && pool.contains("weight = 200"), "{text}");
     Ok(())
 }
+
+#[test]
+fn with_affinity_all_connections_of_a_client_find_one_server() -> Result<()> {
+    let bed = Bed::shared(3)?;
+    bed.replace("[pools.nat-v4]\n", "[pools.nat-v4]\naffinity = \"source\"\n")?;
+    let _lbd = bed.start()?;
+    bed.wait_up()?;
+    let vip = Mode::Nat.vip_v4().into();
+    let answers = bed.answers(vip, 30)?;
+    ensure!(answers.len() == 1, "{answers:?}");
+    let server = answers.keys().next().context("no answer")?;
+    // Without its server the client gets another one, and later its own again: its slot remembers who had it.
+    bed.edit(&format!("backend drain nat-v4/{server}"))?;
+    let others = bed.answers(vip, 30)?;
+    ensure!(others.len() == 1 && !others.contains_key(server), "{others:?} instead of {answers:?}");
+    bed.edit(&format!("backend undrain nat-v4/{server}"))?;
+    let again = bed.answers(vip, 30)?;
+    ensure!(again.keys().eq(answers.keys()), "{again:?}");
+    Ok(())
+}
