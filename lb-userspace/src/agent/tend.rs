@@ -36,7 +36,7 @@ impl Tending {
 
     /// When something is due.
     pub fn next(&self) -> Instant {
-        self.look
+        self.look.min(self.count)
     }
 
     /// Tells operators when the flow table fills.
