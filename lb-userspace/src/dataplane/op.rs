@@ -66,6 +66,53 @@ pub struct Observed {
     pub devices: BTreeSet<u32>,
 }
 
+/// Backend indexes, one place each: quick where every slot is asked.
+#[derive(Clone, Debug)]
+pub struct Indexes(Vec<bool>);
+
+impl Indexes {
+    /// None, with room for those below `capacity`; others are never in it.
+    pub fn new(capacity: u32) -> Self {
+        Self(vec![false; capacity as usize])
+    }
+
+    /// Adds an index.
+    pub fn insert(&mut self, index: u32) {
+        if let Some(place) = self.0.get_mut(index as usize) {
+            *place = true;
+        }
+    }
+
+    /// Adds those that slots lead to.
+    pub fn insert_led_to<'a>(&mut self, slots: impl IntoIterator<Item = &'a Slot>) {
+        for slot in slots {
+            self.insert(slot.current());
+            if slot.has_base() {
+                self.insert(slot.base());
+            }
+        }
+    }
+
+    /// Whether an index is in it.
+    pub fn contains(&self, index: u32) -> bool {
+        self.0.get(index as usize).copied().unwrap_or(false)
+    }
+
+    /// Those that are in it, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..).zip(&self.0).filter(|(_, is_in)| **is_in).map(|(index, _)| index)
+    }
+}
+
+impl Observed {
+    /// Backends that slots lead to.
+    pub fn led_to(&self) -> Indexes {
+        let mut indexes = Indexes::new(self.capacity.backends);
+        self.tables.values().for_each(|slots| indexes.insert_led_to(slots));
+        indexes
+    }
+}
+
 /// One change of the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {

@@ -219,7 +219,7 @@ impl Keeper {
         self.quiet = census.entries == 0 && phases::count(&observed) == PhaseCounts::default();
         let mut named = census.named;
         // Slots that led to a backend when the count began may have had flows of it recorded since.
-        named.extend(led_to(&observed));
+        named.extend(observed.led_to().iter());
         self.reconcile_with(dataplane, around, model, Some(&named))?;
         Ok(())
     }
@@ -241,9 +241,10 @@ impl Keeper {
         around: &impl Surroundings,
     ) -> Result<(), DataplaneError> {
         let now_ms = around.now().monotonic_ms;
-        let after: HashSet<u32> = led_to(&dataplane.observe()?).collect();
-        self.left_ms.retain(|backend, _| !after.contains(backend));
-        let left = led_to(before).filter(|backend| !after.contains(backend));
+        let after = dataplane.observe()?.led_to();
+        self.left_ms.retain(|backend, _| !after.contains(*backend));
+        let before = before.led_to();
+        let left = before.iter().filter(|backend| !after.contains(*backend));
         self.left_ms.extend(left.map(|backend| (backend, now_ms)));
         Ok(())
     }
@@ -302,12 +303,6 @@ fn carry_out<D: Dataplane>(dataplane: &mut D, plan: &Plan) -> Result<(), Datapla
         }
     }
     Ok(())
-}
-
-/// Indexes of backends that slots lead to.
-fn led_to(observed: &Observed) -> impl Iterator<Item = u32> + '_ {
-    let slots = observed.tables.values().flatten();
-    slots.flat_map(|slot| [slot.current(), if slot.has_base() { slot.base() } else { slot.current() }])
 }
 
 /// Whether there are backends that the configuration has no more.

@@ -96,13 +96,9 @@ impl Leftovers<'_> {
             return over;
         }
         over.retain(|index| !flows_of.contains(index));
-        let slots = self.observed.tables.values().flatten();
-        for slot in slots.chain(self.placed.tables.values().flat_map(|table| &table.slots)) {
-            over.remove(&slot.current());
-            if slot.has_base() {
-                over.remove(&slot.base());
-            }
-        }
+        let mut led_to = self.observed.led_to();
+        self.placed.tables.values().for_each(|table| led_to.insert_led_to(&table.slots));
+        over.retain(|index| !led_to.contains(*index));
         over
     }
 }

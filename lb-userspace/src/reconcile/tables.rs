@@ -6,11 +6,11 @@
 
 use super::backends::{Entries, identity};
 use super::{BackendName, Desired, FULL_SHARE, ReconcileError, frontends, service_key, used_pools};
-use crate::dataplane::{Observed, Op, Region};
+use crate::dataplane::{Indexes, Observed, Op, Region};
 use crate::model::{AdminState, Backend, ForwardMode, Frontend, Model, Pool};
 use lb_common::abi::{self, BackendFlags, ServiceValue, Slot};
 use lb_common::maglev::{self, Member};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Members of a pool's table: who may take new flows, with what weight. Backends that nothing can be sent to are left
 /// out as long as there is another one.
@@ -104,7 +104,7 @@ struct Sources<'a> {
     desired: &'a Desired<'a>,
     observed: &'a Observed,
     /// Indexes of backends whose flows are given up.
-    dead: HashSet<u32>,
+    dead: Indexes,
 }
 
 /// Finds or makes a table for every pool that a service uses.
@@ -158,7 +158,7 @@ pub(super) fn plan_tables(
 
 /// Indexes of backends whose flows are given up: of the model's backends as they
 /// shall be, of those that are gone as they are.
-fn dead(desired: &Desired<'_>, entries: &Entries, observed: &Observed) -> HashSet<u32> {
+fn dead(desired: &Desired<'_>, entries: &Entries, observed: &Observed) -> Indexes {
     let gone =
         observed.backends.iter().filter(|(_, (identity, _))| !entries.contains_key(&identity.identity)).map(
             |(index, (identity, entry))| {
@@ -167,17 +167,21 @@ fn dead(desired: &Desired<'_>, entries: &Entries, observed: &Observed) -> HashSe
             },
         );
     let all = entries.values().map(|(index, entry)| (*index, !entry.keeps_flows())).chain(gone);
-    all.filter(|(_, dead)| *dead).map(|(index, _)| index).collect()
+    let mut dead = Indexes::new(observed.capacity.backends);
+    all.filter(|(_, dead)| *dead).for_each(|(index, _)| dead.insert(index));
+    dead
 }
 
 /// Every slot after its owner got it, and the places of those that begin to learn.
-fn next_slots(former: Option<&[Slot]>, owners: &[u32], dead: &HashSet<u32>) -> (Vec<Slot>, Vec<u32>) {
+fn next_slots(former: Option<&[Slot]>, owners: &[u32], dead: &Indexes) -> (Vec<Slot>, Vec<u32>) {
     let Some(former) = former else {
         return (owners.iter().map(|owner| Slot::stable(*owner)).collect(), Vec::new());
     };
     let mut learning = Vec::new();
     let next = |(at, (slot, owner)): (u32, (&Slot, &u32))| {
-        let bury = |slot: Slot| if dead.contains(&slot.base()) { slot.tracked() } else { slot };
+        let bury = |slot: Slot| {
+            if slot.has_base() && dead.contains(slot.base()) { slot.tracked() } else { slot }
+        };
         // First the death, then the move: from when a base is marked dead until the slots are written, new flows go to the
         // current backend without being recorded; if the slot leaves that one, they have to be learnt.
         let slot = bury(*slot);
@@ -201,8 +205,8 @@ fn former_table<'a>(
     entries: &Entries,
 ) -> Option<(Region, &'a [Slot])> {
     let identities = pool.backends.iter().map(|backend| identity(name, backend).identity);
-    let own: HashSet<u32> =
-        identities.filter_map(|identity| entries.get(&identity)).map(|(index, _)| *index).collect();
+    let mut own = Indexes::new(sources.observed.capacity.backends);
+    identities.filter_map(|identity| entries.get(&identity)).for_each(|(index, _)| own.insert(*index));
     let regions = regions_in_use(sources.desired.model, name, sources.observed);
     let tables: Vec<(Region, &[Slot])> = regions
         .filter(|region| region.count == pool.slots)
@@ -211,7 +215,7 @@ fn former_table<'a>(
     let is_own = |slots: &[Slot]| {
         slots
             .iter()
-            .any(|slot| own.contains(&slot.current()) || (slot.has_base() && own.contains(&slot.base())))
+            .any(|slot| own.contains(slot.current()) || (slot.has_base() && own.contains(slot.base())))
     };
     tables.iter().find(|(_, slots)| is_own(slots)).or(tables.first()).copied()
 }
