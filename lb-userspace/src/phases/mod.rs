@@ -92,6 +92,7 @@ impl Phases {
                 }
                 if let Some(clock) = clocks.get_mut(place) {
                     clock.learning_ms = now_ms;
+                    clock.prolonged_ms = UNKNOWN;
                 }
             }
         }
