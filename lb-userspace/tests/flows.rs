@@ -26,7 +26,7 @@ use std::cell::Cell;
 use tally::Tally;
 
 /// Sequences of a usual run, for each kind.
-const USUAL: u32 = 150;
+const USUAL: u32 = 500;
 /// Sequences of a long run, for each kind.
 const LONG: u32 = 50_000;
 /// Steps of cutting a sequence that fails down.

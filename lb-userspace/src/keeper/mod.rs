@@ -206,6 +206,9 @@ impl Keeper {
             dataplane.apply(&Op::WaitForReaders)?;
         }
         let census = take_census(dataplane, model, &observed, began_ms)?;
+        // Refusals count up to the moment when slots move on; what was recorded, up to the count.
+        let FlowCounters { recorded, .. } = counters;
+        let counters = FlowCounters { recorded, ..dataplane.flow_counters()? };
         self.advance(dataplane, around, model, &observed, &counters, Some((&census, began_ms)))?;
         self.book.note(counters, &census, began_ms);
         let recording = phases::recording(self.book.entries, observed.capacity.flows);
