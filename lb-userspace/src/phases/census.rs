@@ -18,7 +18,7 @@ const SHORT: Duration = Duration::from_mins(1);
 
 /// How long a flow that is closing counts as somebody's after its last packet: its last words take a round trip or two.
 /// It is remembered for longer, in case that the client closed its side only and is waiting.
-const LAST_WORDS_S: u64 = 3;
+const LAST_WORDS_S: u64 = 1;
 
 /// The idle time of a flow is known to a second only: the datapath stamps whole ones.
 const STAMP_S: u64 = 1;
