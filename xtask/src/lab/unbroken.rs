@@ -84,7 +84,7 @@ pub struct ChurnArgs {
 #[derive(Args, Debug)]
 pub struct DrainArgs {
     /// Downloads in each mode
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 60)]
     downloads: u32,
     /// Seconds that each takes
     #[arg(long, default_value_t = 12)]
