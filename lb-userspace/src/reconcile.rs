@@ -11,7 +11,7 @@ use clearing::Leftovers;
 use lb_common::abi::{self, ServiceKey, ServiceValue, address};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use tables::{Placed, region_of};
+use tables::Placed;
 
 mod backends;
 mod clearing;
@@ -19,7 +19,7 @@ mod reverse;
 mod slow_start;
 mod tables;
 
-pub use backends::identity;
+pub use backends::{identities, identity};
 pub use slow_start::SlowStart;
 
 /// A backend's name: pool and name within it.
@@ -268,7 +268,7 @@ fn plan_removals(services: &BTreeMap<ServiceKey, ServiceValue>, observed: &Obser
     for key in observed.services.keys().filter(|key| !services.contains_key(key)) {
         ops.push(Op::DeleteService(*key));
     }
-    let live: BTreeSet<Region> = services.values().map(region_of).collect();
+    let live: BTreeSet<Region> = services.values().map(Region::of).collect();
     if observed.tables.keys().any(|region| !live.contains(region)) {
         ops.push(Op::WaitForReaders);
     }

@@ -69,6 +69,16 @@ impl FlowCounters {
     }
 
     /// Refusals of one kind.
+    pub const fn refusals(&self, kind: RecordKind) -> u64 {
+        let [opening, established, udp] = self.refused;
+        match kind {
+            RecordKind::Opening => opening,
+            RecordKind::Established => established,
+            RecordKind::Udp => udp,
+        }
+    }
+
+    /// The same, to count on.
     #[inline(always)]
     pub fn refused(&mut self, kind: RecordKind) -> &mut u64 {
         let [opening, established, udp] = &mut self.refused;

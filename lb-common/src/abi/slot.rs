@@ -82,9 +82,9 @@ impl Slot {
         matches!(self.phase(), Phase::Learning | Phase::Settling)
     }
 
-    /// Whether the slot leads to a backend.
-    pub const fn names(self, backend: u32) -> bool {
-        self.current() == backend || (self.has_base() && self.base() == backend)
+    /// Backends that the slot leads to; [`Self::NOBODY`] may be among them.
+    pub fn led_to(self) -> impl Iterator<Item = u32> {
+        core::iter::once(self.current()).chain(self.has_base().then_some(self.base()))
     }
 
     /// The slot after `next` (a backend or [`Self::NOBODY`]) got it.
@@ -189,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_led_to_is_named() {
-        assert!(learning(2, 1).names(1) && learning(2, 1).names(2) && !learning(2, 1).names(0));
-        assert!(!tracked(2).names(0) && !Slot::stable(2).names(0));
+    fn a_slot_leads_to_its_backends_and_to_no_others() {
+        assert!(learning(2, 1).led_to().eq([2, 1]));
+        assert!(tracked(2).led_to().eq([2]) && Slot::stable(2).led_to().eq([2]));
     }
 }

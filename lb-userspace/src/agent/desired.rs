@@ -4,7 +4,7 @@ use crate::dataplane::Observed;
 use crate::health::{BackendId, Health, Target, TargetStatus};
 use crate::model::{AdminState, Backend, Model};
 use crate::netlink::{NextHop, NextHopError, NextHopTable};
-use crate::reconcile::{BackendName, Hop, identity};
+use crate::reconcile::{BackendName, Hop, identities, identity};
 use lb_common::abi::ip_address;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -90,7 +90,7 @@ pub fn dead(
 
 /// Identities of backends that `next` has no more and that are down: nobody waits for their connections.
 pub fn given_up(former: &Model, next: &Model, checked: &BTreeMap<BackendId, TargetStatus>) -> BTreeSet<u64> {
-    let staying: BTreeSet<u64> = health_by_identity(next, checked).into_keys().collect();
+    let staying = identities(next);
     let down = health_by_identity(former, checked).into_iter().filter(|(_, health)| *health == Health::Down);
     down.map(|(identity, _)| identity).filter(|identity| !staying.contains(identity)).collect()
 }

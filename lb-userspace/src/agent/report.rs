@@ -59,7 +59,7 @@ pub async fn status(state: &State) -> Result<Status, DataplaneError> {
 /// The flow table as it was last seen.
 fn flow_table(state: &State, observed: &Observed) -> FlowTableInfo {
     let book = &state.keeper.book;
-    let mut counters = book.counters;
+    let counters = &book.counters;
     let phases = phases::count(observed);
     FlowTableInfo {
         capacity: u64::from(observed.capacity.flows),
@@ -67,9 +67,9 @@ fn flow_table(state: &State, observed: &Observed) -> FlowTableInfo {
         recorded: counters.recorded,
         hits: counters.hits,
         evicted: book.evicted,
-        refused_opening: *counters.refused(RecordKind::Opening),
-        refused_established: *counters.refused(RecordKind::Established),
-        refused_udp: *counters.refused(RecordKind::Udp),
+        refused_opening: counters.refusals(RecordKind::Opening),
+        refused_established: counters.refusals(RecordKind::Established),
+        refused_udp: counters.refusals(RecordKind::Udp),
         slots_learning: phases.learning,
         slots_tracked: phases.tracked,
     }

@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-/// The maps are compared with the configuration this often even when nothing seems to have changed.
+/// Attachments and VIPs are compared with the configuration this often even when nothing seems to have changed.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(10);
 /// Health events that are taken at once before the maps are brought up to date.
 const MAX_EVENTS_AT_ONCE: usize = 256;
@@ -251,11 +251,10 @@ async fn reload(agent: &Agent) {
     }
 }
 
-/// The timer: attachments, maps and VIPs, in case somebody else changed them.
+/// The timer: attachments and VIPs, in case somebody else changed them; `tend` does the same for the maps.
 async fn resync(agent: &Agent) {
     let mut state = agent.state.lock().await;
     let mut problems = attach::mend(&mut state).await;
-    state.reconcile("timer");
     match report::service_counters(&state) {
         Ok(counters) => state.rates.look(Instant::now(), counters),
         Err(error) => tracing::warn!("no rates: {error}"),

@@ -88,31 +88,38 @@ impl State {
         Ok(self.keeper.reconcile(&mut self.dataplane, &around, model)?)
     }
 
-    /// Looks after slots that change hands, and counts flows if asked to.
-    ///
-    /// # Errors
-    /// As [`Self::reconcile_to`].
-    pub fn look(&mut self, count: bool) -> Result<(), AgentError> {
+    /// Looks after slots that change hands, counts flows if asked to, and makes the maps true in case that somebody else
+    /// changed them. False if that failed, which is told as by [`Self::reconcile`].
+    pub fn look(&mut self, count: bool) -> bool {
         let (around, model) = (Around::of(self), &self.loaded.model);
-        if count {
-            self.keeper.count(&mut self.dataplane, &around, model)?;
-        } else {
-            self.keeper.look(&mut self.dataplane, &around, model)?;
-        }
-        Ok(())
+        let (keeper, dataplane) = (&mut self.keeper, &mut self.dataplane);
+        let outcome = tokio::task::block_in_place(|| {
+            if count {
+                keeper.count(dataplane, &around, model)
+            } else {
+                keeper.look(dataplane, &around, model)
+            }
+        });
+        self.or_alarm("timer", outcome.map_err(AgentError::from)).is_some()
+    }
+
+    /// What came of an attempt to bring the maps up to date; a failure is logged and made an event.
+    fn or_alarm<T>(&self, why: &str, outcome: Result<T, AgentError>) -> Option<T> {
+        outcome
+            .inspect_err(|error| {
+                tracing::error!("the maps could not be brought up to date ({why}): {error}");
+                self.event(EventKind::Alarm, "maps", &format!("not up to date: {error}"));
+            })
+            .ok()
     }
 
     /// Makes the maps true to the configuration in force. A failure is logged and made an event: the next change or
     /// the timer tries again.
     pub fn reconcile(&mut self, why: &str) {
         let model = self.loaded.model.clone();
-        match tokio::task::block_in_place(|| self.reconcile_to(&model)) {
-            Ok(0) => {}
-            Ok(count) => tracing::debug!("{count} operations on the maps ({why})"),
-            Err(error) => {
-                tracing::error!("the maps could not be brought up to date ({why}): {error}");
-                self.event(EventKind::Alarm, "maps", &format!("not up to date: {error}"));
-            }
+        let outcome = tokio::task::block_in_place(|| self.reconcile_to(&model));
+        if let Some(count @ 1..) = self.or_alarm(why, outcome) {
+            tracing::debug!("{count} operations on the maps ({why})");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Looking after slots that change hands, again and again.
+//! Looking after the maps, again and again: slots that change hands, flows that end, and what somebody else changed.
 //!
 //! Always holds: the work takes a small part of a CPU however many slots and flows there are, because the pause after
 //! it grows with the time it took. Counting flows has a pause of its own: with a million of them it takes long, and
@@ -66,11 +66,14 @@ impl Tending {
         let mut state = agent.state.lock().await;
         let began = Instant::now();
         let count = began >= self.count;
-        if let Err(error) = tokio::task::block_in_place(|| state.look(count)) {
-            tracing::error!("slots could not be moved on, will be tried again: {error}");
+        let done = state.look(count);
+        let now = Instant::now();
+        if !done {
+            // What keeps it from working is told once for each attempt.
+            (self.look, self.count) = (now + LONGEST, now + LONGEST);
+            return;
         }
         self.tell(&state);
-        let now = Instant::now();
         let shortest = if state.keeper.is_quiet() { QUIET } else { SHORTEST };
         let pause = ((now - began) * PAUSE_FACTOR).clamp(shortest, LONGEST);
         if count {

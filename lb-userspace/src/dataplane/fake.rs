@@ -44,7 +44,7 @@ impl Dataplane for FakeDataplane {
         let tables = self.tables.services.values().filter(|value| value.slot_count > 0).filter_map(|value| {
             let start = value.slot_offset as usize;
             let slots = self.tables.slots.get(start..start + value.slot_count as usize)?;
-            Some((Region { offset: value.slot_offset, count: value.slot_count }, slots.to_vec()))
+            Some((Region::of(value), slots.to_vec()))
         });
         Ok(Observed {
             capacity: self.capacity,

@@ -47,6 +47,13 @@ pub struct Region {
     pub count: u32,
 }
 
+impl Region {
+    /// The table that a frontend points to.
+    pub const fn of(value: &ServiceValue) -> Self {
+        Self { offset: value.slot_offset, count: value.slot_count }
+    }
+}
+
 /// Everything that is in the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
@@ -85,12 +92,7 @@ impl Indexes {
 
     /// Adds those that slots lead to.
     pub fn insert_led_to<'a>(&mut self, slots: impl IntoIterator<Item = &'a Slot>) {
-        for slot in slots {
-            self.insert(slot.current());
-            if slot.has_base() {
-                self.insert(slot.base());
-            }
-        }
+        slots.into_iter().flat_map(|slot| slot.led_to()).for_each(|index| self.insert(index));
     }
 
     /// Whether an index is in it.

@@ -24,8 +24,8 @@ pub struct FlowBook {
 }
 
 impl FlowBook {
-    /// Notes a count that began at `counted_ms`, with which the agent took out the entries that were over. The counters were read before it, so
-    /// that what is recorded meanwhile makes nobody missing.
+    /// Notes a count that began at `counted_ms`, with which the agent took out the entries that were over. What was recorded
+    /// was read before it, so that what is recorded meanwhile makes nobody missing.
     pub fn note(&mut self, counters: FlowCounters, census: &Census, counted_ms: u64) {
         let (recorded, present) = *self.first.get_or_insert((counters.recorded, census.entries));
         let come = counters.recorded.saturating_sub(recorded) + present;

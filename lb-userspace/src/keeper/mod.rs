@@ -11,9 +11,9 @@ pub use flow_book::FlowBook;
 use crate::dataplane::{Dataplane, DataplaneError, Observed, Op};
 use crate::model::Model;
 use crate::phases::{self, Census, PhaseCounts, Phases, View, take_census};
-use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identity};
+use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identities};
 use lb_common::abi::{FlowCounters, Recording};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -137,19 +137,24 @@ impl Keeper {
         around: &impl Surroundings,
         model: &Model,
     ) -> Result<usize, KeepError> {
-        self.reconcile_with(dataplane, around, model, None)
+        self.reconcile_with(dataplane, around, model, None, None)
     }
 
+    /// `first` is what is in the maps, from one who has just looked.
     fn reconcile_with<D: Dataplane>(
         &mut self,
         dataplane: &mut D,
         around: &impl Surroundings,
         model: &Model,
+        mut first: Option<Observed>,
         flows_of: Option<&BTreeSet<u32>>,
     ) -> Result<usize, KeepError> {
         let mut count = 0;
         for _ in 0..MAX_ROUNDS {
-            let observed = dataplane.observe()?;
+            let observed = match first.take() {
+                Some(observed) => observed,
+                None => dataplane.observe()?,
+            };
             let plan = self.plan(around, model, &observed, flows_of)?;
             count += plan.ops.len();
             self.quiet &= plan.ops.is_empty();
@@ -182,8 +187,8 @@ impl Keeper {
     ) -> Result<(), KeepError> {
         let observed = dataplane.observe()?;
         let counters = dataplane.flow_counters()?;
-        self.advance(dataplane, around, model, &observed, &counters, None)?;
-        self.reconcile_with(dataplane, around, model, None)?;
+        let moved = self.advance(dataplane, around, model, &observed, &counters, None)?;
+        self.reconcile_with(dataplane, around, model, (!moved).then_some(observed), None)?;
         Ok(())
     }
 
@@ -201,7 +206,10 @@ impl Keeper {
         let observed = dataplane.observe()?;
         let counters = dataplane.flow_counters()?;
         let began_ms = around.now().monotonic_ms;
-        if has_gone(model, &observed) {
+        let configured = identities(model);
+        let present: BTreeSet<u64> = observed.backends.values().map(|(owner, _)| owner.identity).collect();
+        let gone: BTreeSet<u64> = present.difference(&configured).copied().collect();
+        if !gone.is_empty() {
             // A packet that saw a slot of before may still record its flow; afterwards nobody can.
             dataplane.apply(&Op::WaitForReaders)?;
         }
@@ -209,21 +217,20 @@ impl Keeper {
         // Refusals count up to the moment when slots move on; what was recorded, up to the count.
         let FlowCounters { recorded, .. } = counters;
         let counters = FlowCounters { recorded, ..dataplane.flow_counters()? };
-        self.advance(dataplane, around, model, &observed, &counters, Some((&census, began_ms)))?;
+        let moved =
+            self.advance(dataplane, around, model, &observed, &counters, Some((&census, began_ms)))?;
         self.book.note(counters, &census, began_ms);
         let recording = phases::recording(self.book.entries, observed.capacity.flows);
         if observed.settings.recording != recording as u32 {
             dataplane.apply(&Op::SetRecording(recording))?;
         }
         self.recording = recording;
-        let known = identities(model);
-        let present: HashSet<u64> = observed.backends.values().map(|(owner, _)| owner.identity).collect();
-        self.given_up.retain(|identity| present.contains(identity) && !known.contains(identity));
+        self.given_up.retain(|identity| gone.contains(identity));
         self.quiet = census.entries == 0 && phases::count(&observed) == PhaseCounts::default();
         let mut named = census.named;
         // Slots that led to a backend when the count began may have had flows of it recorded since.
         named.extend(observed.led_to().iter());
-        self.reconcile_with(dataplane, around, model, Some(&named))?;
+        self.reconcile_with(dataplane, around, model, (!moved).then_some(observed), Some(&named))?;
         Ok(())
     }
 
@@ -262,6 +269,7 @@ impl Keeper {
         self.quiet
     }
 
+    /// Moves slots on whose time has come; says whether there were any.
     fn advance<D: Dataplane>(
         &mut self,
         dataplane: &mut D,
@@ -270,7 +278,7 @@ impl Keeper {
         observed: &Observed,
         counters: &FlowCounters,
         census: Option<(&Census, u64)>,
-    ) -> Result<(), DataplaneError> {
+    ) -> Result<bool, DataplaneError> {
         let view = View { model, observed, counters, census, now_ms: around.now().monotonic_ms };
         let ops = self.phases.advance(&view);
         for op in &ops {
@@ -279,7 +287,7 @@ impl Keeper {
         if !ops.is_empty() {
             self.note_left(observed, dataplane, around)?;
         }
-        Ok(())
+        Ok(!ops.is_empty())
     }
 
     /// Time until every flow of a backend that slots took away is known; none if that is so already.
@@ -306,18 +314,4 @@ fn carry_out<D: Dataplane>(dataplane: &mut D, plan: &Plan) -> Result<(), Datapla
         }
     }
     Ok(())
-}
-
-/// Whether there are backends that the configuration has no more.
-fn has_gone(model: &Model, observed: &Observed) -> bool {
-    let known = identities(model);
-    observed.backends.values().any(|(owner, _)| !known.contains(&owner.identity))
-}
-
-/// Identities of the configuration's backends.
-fn identities(model: &Model) -> HashSet<u64> {
-    let pools = model.pools.iter();
-    pools
-        .flat_map(|(name, pool)| pool.backends.iter().map(|backend| identity(name, backend).identity))
-        .collect()
 }

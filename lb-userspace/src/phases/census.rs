@@ -89,8 +89,7 @@ fn frontends<'a>(model: &Model, observed: &'a Observed) -> HashMap<ServiceKey, F
         let Some(pool) = model.pools.get(&service.pool) else { continue };
         for key in service.frontends().map(|frontend| service_key(&frontend)) {
             let Some(value) = observed.services.get(&key) else { continue };
-            let region = Region { offset: value.slot_offset, count: value.slot_count };
-            let slots = observed.tables.get(&region).map_or(&[][..], Vec::as_slice);
+            let slots = observed.tables.get(&Region::of(value)).map_or(&[][..], Vec::as_slice);
             frontends.insert(key, Frontend { value, slots, timeout_s: seconds_up(pool.flow_timeout) });
         }
     }

@@ -189,8 +189,7 @@ fn tables<'a>(model: &'a Model, observed: &Observed) -> BTreeMap<&'a str, (Regio
         let values =
             service.frontends().filter_map(|frontend| observed.services.get(&service_key(&frontend)));
         for value in values.filter(|value| value.slot_count > 0) {
-            let region = Region { offset: value.slot_offset, count: value.slot_count };
-            tables.entry(service.pool.as_str()).or_insert((region, pool.flow_timeout));
+            tables.entry(service.pool.as_str()).or_insert((Region::of(value), pool.flow_timeout));
         }
     }
     tables
@@ -207,8 +206,7 @@ fn settling_ms(timeout_ms: u64) -> u64 {
 impl Refusals {
     /// Looks at the counter. What an earlier agent left counts as having happened just now.
     fn look(&mut self, view: &View<'_>) {
-        let mut counters = *view.counters;
-        let count = *counters.refused(RecordKind::Established);
+        let count = view.counters.refusals(RecordKind::Established);
         let changed = match self.count {
             Some(before) => count != before,
             None => count > 0,

@@ -20,6 +20,14 @@ pub fn identity(pool: &str, backend: &Backend) -> BackendIdentity {
     BackendIdentity { identity: std::hash::Hasher::finish(&hash).max(1) }
 }
 
+/// Identities of all backends of a configuration.
+pub fn identities(model: &Model) -> BTreeSet<u64> {
+    let pools = model.pools.iter();
+    pools
+        .flat_map(|(name, pool)| pool.backends.iter().map(|backend| identity(name, backend).identity))
+        .collect()
+}
+
 /// Every backend's index and entry, by identity.
 pub(super) type Entries = BTreeMap<u64, (u32, abi::Backend)>;
 
@@ -60,11 +68,7 @@ pub(super) fn plan_backends(
 }
 
 fn too_many_backends(model: &Model, observed: &Observed) -> ReconcileError {
-    let configured: BTreeSet<u64> = model
-        .pools
-        .iter()
-        .flat_map(|(name, pool)| pool.backends.iter().map(|backend| identity(name, backend).identity))
-        .collect();
+    let configured = identities(model);
     let gone = observed.backends.values().filter(|(owner, _)| !configured.contains(&owner.identity)).count();
     ReconcileError::TooManyBackends {
         configured: configured.len() as u64,

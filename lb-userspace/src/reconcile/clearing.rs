@@ -7,28 +7,33 @@ use super::backends::{Entries, with_way};
 use super::tables::Placed;
 use super::{Desired, Hop};
 use crate::dataplane::{Observed, Op};
-use lb_common::abi::{self, BackendFlags, ReverseKey, ReverseValue, ServiceKey, ServiceValue, ip_address};
+use lb_common::abi::{
+    self, BackendFlags, BackendIdentity, ReverseKey, ReverseValue, ServiceKey, ServiceValue, ip_address,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Indexes that belong to no backend of the model.
-pub(super) fn gone<'a>(
-    entries: &'a Entries,
-    observed: &'a Observed,
-) -> impl Iterator<Item = (u32, &'a abi::Backend)> {
-    let gone = |(_, (identity, _)): &(_, &(abi::BackendIdentity, abi::Backend))| {
-        !entries.contains_key(&identity.identity)
-    };
-    observed.backends.iter().filter(gone).map(|(index, (_, entry))| (*index, entry))
+/// A backend that the configuration has no more.
+pub(super) struct Gone<'a> {
+    pub index: u32,
+    pub identity: BackendIdentity,
+    pub entry: &'a abi::Backend,
+}
+
+/// Backends that the configuration has no more.
+pub(super) fn gone<'a>(entries: &'a Entries, observed: &'a Observed) -> impl Iterator<Item = Gone<'a>> {
+    let all = observed.backends.iter();
+    all.map(|(index, (identity, entry))| Gone { index: *index, identity: *identity, entry })
+        .filter(|gone| !entries.contains_key(&gone.identity.identity))
 }
 
 /// Keeps the ways to backends that are gone up to date: they may have flows left.
 pub(super) fn plan_ways(desired: &Desired<'_>, entries: &Entries, observed: &Observed, ops: &mut Vec<Op>) {
-    for (index, entry) in gone(entries, observed) {
-        let Some((identity, _)) = observed.backends.get(&index) else { continue };
+    for Gone { index, identity, entry } in gone(entries, observed) {
+        let given_up = desired.given_up.contains(&identity.identity);
         let hop = match desired.hops.get(&ip_address(entry.address)) {
             Some(hop) => *hop,
             // Not looked up yet: what is known of it stays.
-            None if !desired.given_up.contains(&identity.identity) => continue,
+            None if !given_up => continue,
             None => None,
         };
         // The mode is not known any more: a frame for a VIP (`dsr-l2`) must not be given to a router. The other modes ask
@@ -36,11 +41,11 @@ pub(super) fn plan_ways(desired: &Desired<'_>, entries: &Entries, observed: &Obs
         let is_tunnel = entry.tunnel_source != [0; 4];
         let hop = hop.filter(|hop: &Hop| !hop.gateway || is_tunnel || entry.port != 0);
         let mut next = with_way(*entry, hop.as_ref());
-        if desired.given_up.contains(&identity.identity) {
+        if given_up {
             next.flags |= BackendFlags::DEAD;
         }
         if entry.flags & BackendFlags::VALID != 0 && next != *entry {
-            ops.push(Op::PutBackend { index, identity: *identity, backend: next });
+            ops.push(Op::PutBackend { index, identity, backend: next });
         }
     }
 }
@@ -91,7 +96,7 @@ impl Leftovers<'_> {
     /// ones, and no flow. As long as flows were not counted, that is not known.
     fn over(&self) -> BTreeSet<u32> {
         let Some(flows_of) = self.desired.flows_of else { return BTreeSet::new() };
-        let mut over: BTreeSet<u32> = gone(self.entries, self.observed).map(|(index, _)| index).collect();
+        let mut over: BTreeSet<u32> = gone(self.entries, self.observed).map(|gone| gone.index).collect();
         if over.is_empty() {
             return over;
         }

@@ -5,10 +5,11 @@
 //! a store.
 
 use super::backends::{Entries, identity};
+use super::clearing::gone;
 use super::{BackendName, Desired, FULL_SHARE, ReconcileError, frontends, service_key, used_pools};
 use crate::dataplane::{Indexes, Observed, Op, Region};
 use crate::model::{AdminState, Backend, ForwardMode, Frontend, Model, Pool};
-use lb_common::abi::{self, BackendFlags, ServiceValue, Slot};
+use lb_common::abi::{self, BackendFlags, Slot};
 use lb_common::maglev::{self, Member};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -156,19 +157,20 @@ pub(super) fn plan_tables(
     }
 }
 
-/// Indexes of backends whose flows are given up: of the model's backends as they
-/// shall be, of those that are gone as they are.
+/// Indexes of backends whose flows are given up: of the model's backends as they shall be, of those that are gone as
+/// they are.
 fn dead(desired: &Desired<'_>, entries: &Entries, observed: &Observed) -> Indexes {
-    let gone =
-        observed.backends.iter().filter(|(_, (identity, _))| !entries.contains_key(&identity.identity)).map(
-            |(index, (identity, entry))| {
-                let given_up = desired.given_up.contains(&identity.identity);
-                (*index, !entry.keeps_flows() || given_up)
-            },
-        );
-    let all = entries.values().map(|(index, entry)| (*index, !entry.keeps_flows())).chain(gone);
     let mut dead = Indexes::new(observed.capacity.backends);
-    all.filter(|(_, dead)| *dead).for_each(|(index, _)| dead.insert(index));
+    for (index, entry) in entries.values() {
+        if !entry.keeps_flows() {
+            dead.insert(*index);
+        }
+    }
+    for gone in gone(entries, observed) {
+        if !gone.entry.keeps_flows() || desired.given_up.contains(&gone.identity.identity) {
+            dead.insert(gone.index);
+        }
+    }
     dead
 }
 
@@ -212,11 +214,7 @@ fn former_table<'a>(
         .filter(|region| region.count == pool.slots)
         .filter_map(|region| Some((region, sources.observed.tables.get(&region)?.as_slice())))
         .collect();
-    let is_own = |slots: &[Slot]| {
-        slots
-            .iter()
-            .any(|slot| own.contains(slot.current()) || (slot.has_base() && own.contains(slot.base())))
-    };
+    let is_own = |slots: &[Slot]| slots.iter().any(|slot| slot.led_to().any(|index| own.contains(index)));
     tables.iter().find(|(_, slots)| is_own(slots)).or(tables.first()).copied()
 }
 
@@ -253,14 +251,10 @@ fn place(sources: &Sources<'_>, name: &str, former: Option<(Region, &[Slot])>, s
 fn frees_a_region(model: &Model, observed: &Observed, placed: &Placed) -> bool {
     let stays = |(frontend, pool, _): (Frontend, &str, &Pool)| match placed.tables.get(pool) {
         Some(table) => Some(table.region),
-        None => observed.services.get(&service_key(&frontend)).map(region_of),
+        None => observed.services.get(&service_key(&frontend)).map(Region::of),
     };
     let staying: BTreeSet<Region> = frontends(model).filter_map(stays).collect();
     observed.tables.keys().any(|region| !staying.contains(region))
-}
-
-pub(super) const fn region_of(value: &ServiceValue) -> Region {
-    Region { offset: value.slot_offset, count: value.slot_count }
 }
 
 /// The regions that the frontends of a pool point to.
@@ -272,7 +266,7 @@ fn regions_in_use<'a>(
     frontends(model)
         .filter(move |(_, name, _)| *name == pool)
         .filter_map(|(frontend, _, _)| observed.services.get(&service_key(&frontend)))
-        .map(region_of)
+        .map(Region::of)
 }
 
 /// The first free run of `count` slots.

@@ -146,7 +146,7 @@ impl World {
         let serves = |value: &ServiceValue| {
             observed
                 .tables
-                .get(&tables::region_of(value))
+                .get(&Region::of(value))
                 .is_some_and(|table| table.iter().any(|slot| slot.current() != Slot::NOBODY))
         };
         if observed.services.values().any(|value| value.mode == nat && serves(value)) {
@@ -328,7 +328,7 @@ fn a_service_that_joins_a_pool_leaves_its_flows_alone() {
                 .iter()
                 .find(|(key, _)| key.address == address(IpAddr::from([192, 0, 2, vip])))
                 .unwrap();
-            observed.tables[&tables::region_of(value)].clone()
+            observed.tables[&Region::of(value)].clone()
         };
         let before = table_of(&world, 1);
         site.services.insert(joins.to_owned(), service(2, "web"));
@@ -387,69 +387,48 @@ fn too_many_backends_and_slots_are_told() {
     assert!(matches!(world.plan(&other, &[]), Err(ReconcileError::NoRoom { count: SLOTS, .. })));
 }
 
+/// The entry of backend 1 with these ways, after `before`.
+fn entry_of_1(
+    mode: ForwardMode,
+    hops: &BTreeMap<IpAddr, Option<Hop>>,
+    before: Option<&abi::Backend>,
+) -> abi::Backend {
+    let desired = Desired {
+        model: &model(mode, vec![backend(1)], &[[192, 0, 2, 1]]),
+        healthy: &BTreeSet::new(),
+        hops,
+        devices: &BTreeSet::new(),
+        shares: &BTreeMap::new(),
+        dead: &BTreeSet::new(),
+        given_up: &BTreeSet::new(),
+        flows_of: None,
+    };
+    backend_entry(mode, &backend(1), &desired, before)
+}
+
+fn way_to_1(hop: Option<Hop>) -> BTreeMap<IpAddr, Option<Hop>> {
+    BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), hop)])
+}
+
 #[test]
 fn a_tunnel_without_a_source_forwards_nothing() {
-    let model = model(ForwardMode::DsrIpip, vec![backend(1)], &[[192, 0, 2, 1]]);
-    let entry = |hops: &BTreeMap<IpAddr, Option<Hop>>| {
-        let (healthy, devices) = (BTreeSet::new(), BTreeSet::new());
-        let desired = Desired {
-            model: &model,
-            healthy: &healthy,
-            hops,
-            devices: &devices,
-            shares: &BTreeMap::new(),
-            dead: &BTreeSet::new(),
-            given_up: &BTreeSet::new(),
-            flows_of: None,
-        };
-        backend_entry(ForwardMode::DsrIpip, &backend(1), &desired, None)
-    };
-    assert_eq!(entry(&BTreeMap::new()).flags, 0);
-    let hops = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), Some(hop(1)))]);
-    assert_eq!(entry(&hops).flags, BackendFlags::VALID | BackendFlags::RESOLVED);
+    let entry = |hops: BTreeMap<_, _>| entry_of_1(ForwardMode::DsrIpip, &hops, None);
+    assert_eq!(entry(BTreeMap::new()).flags, 0);
+    assert_eq!(entry(way_to_1(Some(hop(1)))).flags, BackendFlags::VALID | BackendFlags::RESOLVED);
 }
 
 #[test]
 fn a_frame_for_a_vip_is_never_given_to_a_router() {
-    let model = model(ForwardMode::DsrL2, vec![backend(1)], &[[192, 0, 2, 1]]);
-    let hops = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), Some(Hop { gateway: true, ..hop(1) }))]);
-    let (healthy, devices) = (BTreeSet::new(), BTreeSet::new());
-    let (shares, dead) = (BTreeMap::new(), BTreeSet::new());
-    let desired = Desired {
-        model: &model,
-        healthy: &healthy,
-        hops: &hops,
-        devices: &devices,
-        shares: &shares,
-        dead: &dead,
-        given_up: &BTreeSet::new(),
-        flows_of: None,
-    };
-    assert_eq!(backend_entry(ForwardMode::DsrL2, &backend(1), &desired, None).flags, 0);
+    let hops = way_to_1(Some(Hop { gateway: true, ..hop(1) }));
+    assert_eq!(entry_of_1(ForwardMode::DsrL2, &hops, None).flags, 0);
 }
 
 #[test]
 fn a_way_that_was_not_looked_up_yet_stays_as_it_was() {
-    let model = model(ForwardMode::DsrL2, vec![backend(1)], &[[192, 0, 2, 1]]);
-    let (healthy, devices) = (BTreeSet::new(), BTreeSet::new());
-    let known = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), Some(hop(1)))]);
-    let entry = |hops: &BTreeMap<IpAddr, Option<Hop>>, before: Option<&abi::Backend>| {
-        let desired = Desired {
-            model: &model,
-            healthy: &healthy,
-            hops,
-            devices: &devices,
-            shares: &BTreeMap::new(),
-            dead: &BTreeSet::new(),
-            given_up: &BTreeSet::new(),
-            flows_of: None,
-        };
-        backend_entry(ForwardMode::DsrL2, &backend(1), &desired, before)
-    };
-    let before = entry(&known, None);
-    assert_eq!(entry(&BTreeMap::new(), Some(&before)), before);
-    let lost = BTreeMap::from([(IpAddr::from([10, 0, 0, 1]), None)]);
-    assert_eq!(entry(&lost, Some(&before)).flags, BackendFlags::VALID);
+    let entry = |hops: BTreeMap<_, _>, before| entry_of_1(ForwardMode::DsrL2, &hops, before);
+    let before = entry(way_to_1(Some(hop(1))), None);
+    assert_eq!(entry(BTreeMap::new(), Some(&before)), before);
+    assert_eq!(entry(way_to_1(None), Some(&before)).flags, BackendFlags::VALID);
 }
 
 /// Room for one table beside those of all pools: every pool changes, one after the other.

@@ -8,15 +8,14 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use lb_common::abi::{Backend, BackendFlags, BackendIdentity, Slot, address};
 use lb_tests::fixtures::{Protocol, Shape};
+use lb_userspace::config;
 use lb_userspace::dataplane::kernel::{KernelConfig, KernelDataplane, LogLevel};
 use lb_userspace::dataplane::{Capacity, Dataplane as _, Observed, Op};
 use lb_userspace::keeper::{Keeper, Now, Sight, Surroundings};
-use lb_userspace::model::{
-    self, AdminState, DatapathLog, ForwardMode, Limits, Model, Node, Pool, Service, VipOwnership, XdpMode,
-};
+use lb_userspace::model::Model;
 use lb_userspace::reconcile::{BackendName, Hop};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -47,32 +46,25 @@ fn server(number: u8) -> IpAddr {
 }
 
 /// A pool of two backends.
-fn model(numbers: [u8; 2], slots: u32) -> Model {
-    let backend = |number| model::Backend {
-        name: format!("web{number}"),
-        address: server(number),
-        port: None,
-        weight: 100,
-        state: AdminState::Active,
-    };
-    let pool = Pool { backends: numbers.map(backend).to_vec(), ..Pool::new(ForwardMode::DsrL2, slots) };
-    let service =
-        Service { vips: vec![VIP], ports: vec![80], protocol: model::Protocol::Tcp, pool: "web".to_owned() };
-    Model {
-        node: Node {
-            interfaces: vec!["lo".to_owned()],
-            vips: VipOwnership::External,
-            xdp_mode: XdpMode::Auto,
-            datapath_log: DatapathLog::Off,
-            tunnel_sources: Vec::new(),
-            control_socket: "/nowhere".into(),
-            bpffs: "/nowhere".into(),
-            limits: Limits::default(),
-        },
-        checks: BTreeMap::new(),
-        pools: BTreeMap::from([("web".to_owned(), pool)]),
-        services: BTreeMap::from([("web".to_owned(), service)]),
-    }
+fn model(numbers: [u8; 2], slots: u32) -> anyhow::Result<Model> {
+    let [first, second] = numbers.map(server);
+    let text = format!(
+        r#"
+        [node]
+        interfaces = ["lo"]
+        [pools.web]
+        mode = "dsr-l2"
+        slots = {slots}
+        backends = [{{ name = "a", address = "{first}" }}, {{ name = "b", address = "{second}" }}]
+        [services.web]
+        vips = ["{VIP}"]
+        ports = [80]
+        protocol = "tcp"
+        pool = "web"
+        "#
+    );
+    let parsed = config::parse(&text, Path::new("swap.toml"));
+    Ok(parsed.map_err(|errors| anyhow::anyhow!("{errors}"))?.model)
 }
 
 /// Everybody is well and a neighbour.
@@ -169,10 +161,10 @@ pub fn no_packet_goes_where_neither_table_leads() -> anyhow::Result<()> {
     let mut dataplane = KernelDataplane::open(&config)?;
     let (mut keeper, around) = (Keeper::default(), Fine(Instant::now()));
     let tables = [
-        model([1, 2], FEW_SLOTS),
-        model([3, 4], FEW_SLOTS),
-        model([1, 2], MANY_SLOTS),
-        model([3, 4], MANY_SLOTS),
+        model([1, 2], FEW_SLOTS)?,
+        model([3, 4], FEW_SLOTS)?,
+        model([1, 2], MANY_SLOTS)?,
+        model([3, 4], MANY_SLOTS)?,
     ];
     dataplane.apply(&poisoned_backend())?;
     keeper.reconcile(&mut dataplane, &around, &tables[0])?;

@@ -152,7 +152,7 @@ impl Dataplane for KernelDataplane {
         }
         let mut tables = BTreeMap::new();
         for value in services.values().filter(|value| value.slot_count > 0) {
-            let region = Region { offset: value.slot_offset, count: value.slot_count };
+            let region = Region::of(value);
             if let std::collections::btree_map::Entry::Vacant(entry) = tables.entry(region) {
                 let slots = (0..region.count).map(|at| maps.slots.read(region.offset.saturating_add(at)));
                 entry.insert(slots.collect::<Result<Vec<Slot>, _>>()?);
