@@ -14,7 +14,8 @@ const MULTIPLIER_B: u64 = 0xd1b5_4a32_d192_ed03;
 pub struct HashKey(pub u64, pub u64);
 
 /// A 5-tuple, each field as it lies in the packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// Source address.
     pub source: Address,

@@ -1,6 +1,9 @@
 //! The packet of an XDP context.
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+};
 use lb_common::wire::{Packet, Window};
 
 /// A packet that an XDP program was called with.
@@ -28,6 +31,29 @@ impl Packet for XdpPacket {
     fn grow_head(&mut self, bytes: u8) -> bool {
         // SAFETY: `ctx` is the kernel's context of this run, which is what the helper asks for.
         unsafe { bpf_xdp_adjust_head(self.ctx, -i32::from(bytes)) == 0 }
+    }
+
+    #[inline(always)]
+    fn len_bytes(&self) -> usize {
+        if crate::FRAGS {
+            // SAFETY: `ctx` is the kernel's context of this run, which is what the helper asks for.
+            unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+        } else {
+            self.window().len()
+        }
+    }
+
+    #[inline(always)]
+    fn shrink_head(&mut self, bytes: u8) -> bool {
+        // SAFETY: as for growing.
+        unsafe { bpf_xdp_adjust_head(self.ctx, i32::from(bytes)) == 0 }
+    }
+
+    #[inline(always)]
+    fn trim(&mut self, bytes: usize) -> bool {
+        let less = bytes as i32 - self.len_bytes() as i32;
+        // SAFETY: as for the head.
+        less <= 0 && unsafe { bpf_xdp_adjust_tail(self.ctx, less) == 0 }
     }
 
     #[inline(always)]

@@ -1,17 +1,19 @@
 //! The pipeline's tables over the kernel's maps.
 
 use crate::maps;
+use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::{
     bindings::{bpf_fib_lookup, xdp_md},
     helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns},
 };
 use core::mem::MaybeUninit;
 use lb_common::abi::{
-    Backend, FlowCell, FlowKey, FlowValue, Recorder, ReverseKey, ReverseValue, ServiceKey, ServiceValue,
-    Settings, Slot, place,
+    ADDRESS_BITS, Address, AnswerKind, Backend, FlowCell, FlowKey, FlowValue, FragmentKey, FragmentValue,
+    Link, NetworkValue, PortsKey, RangeValue, Recorder, ReverseKey, ReverseRangeValue, ReverseValue,
+    ServiceKey, ServiceValue, Session, SessionCell, Settings, Slot, place,
 };
 use lb_common::hash::HashKey;
-use lb_common::tables::{NextHop, Route, RouteAnswer, RouteQuestion, Tables, Traffic};
+use lb_common::tables::{NextHop, Put, Route, RouteAnswer, RouteQuestion, Tables, Traffic};
 
 /// The maps of this program. There is one set; the context is what the FIB lookup asks for.
 pub struct KernelTables {
@@ -25,6 +27,11 @@ impl KernelTables {
         Self { ctx }
     }
 }
+
+/// Add an entry, and only if there is none (include/uapi/linux/bpf.h).
+const BPF_NOEXIST: u64 = 1;
+/// What that says if there is one (include/uapi/asm-generic/errno-base.h).
+const EEXIST: i32 = -17;
 
 /// Address family numbers of `bpf_fib_lookup` (AF_INET and AF_INET6).
 const AF_INET: u8 = 2;
@@ -80,6 +87,8 @@ const NS_PER_MS: u64 = 1_000_000;
 
 impl Tables for KernelTables {
     type Flow<'a> = &'a FlowCell;
+    type Session<'a> = &'a SessionCell;
+    type Fragment<'a> = &'a FragmentValue;
 
     #[inline(always)]
     fn hash_key(&self) -> HashKey {
@@ -121,6 +130,84 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn lookups(&self) -> u32 {
+        maps::LB_SETTINGS.get(0).map_or(0, |settings| settings.lookups)
+    }
+
+    #[inline(always)]
+    fn range(&self, key: &PortsKey) -> Option<&RangeValue> {
+        maps::LB_RANGES.get(Key::new(PortsKey::BITS, *key))
+    }
+
+    #[inline(always)]
+    fn network(&self, address: Address) -> Option<&NetworkValue> {
+        maps::LB_NETWORKS.get(Key::new(ADDRESS_BITS, address))
+    }
+
+    #[inline(always)]
+    fn reverse_range(&self, key: &PortsKey) -> Option<&ReverseRangeValue> {
+        maps::LB_REV_RANGES.get(Key::new(PortsKey::BITS, *key))
+    }
+
+    #[inline(always)]
+    fn link(&self, ifindex: u32) -> Option<&Link> {
+        let link = maps::LB_LINKS.get_ptr(ifindex)?;
+        // SAFETY: the map hands out a pointer to a whole value, which stays readable until the program run ends; only the
+        // agent writes it.
+        Some(unsafe { &*link })
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<&FragmentValue> {
+        let value = maps::LB_FRAGMENTS.get_ptr(key)?;
+        // SAFETY: as for links; an entry that is thrown out meanwhile may be another datagram's already, whose fragments
+        // are then sent wrong once, as with any identification that is used again too soon.
+        Some(unsafe { &*value })
+    }
+
+    #[inline(always)]
+    fn put_fragment(&self, key: &FragmentKey, value: &FragmentValue) {
+        let _ = maps::LB_FRAGMENTS.insert(key, value, 0);
+    }
+
+    #[inline(always)]
+    fn session(&self, key: &FlowKey) -> Option<&SessionCell> {
+        let cell = maps::LB_SESSIONS.get_ptr(key)?;
+        // SAFETY: the map hands out a pointer to a whole value, aligned to eight bytes as all values of hash maps are, of
+        // the same layout; its memory is not another entry's before the program run ends or the entry is one again.
+        Some(unsafe { &*cell.cast::<SessionCell>() })
+    }
+
+    #[inline(always)]
+    fn put_session(&self, key: &FlowKey, session: &Session) -> Put {
+        match maps::LB_SESSIONS.insert(key, session, BPF_NOEXIST) {
+            Ok(()) => Put::Done,
+            Err(EEXIST) => Put::Taken,
+            Err(_) => Put::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn drop_session(&self, key: &FlowKey) {
+        let _ = maps::LB_SESSIONS.remove(key);
+    }
+
+    #[inline(always)]
+    fn snat(&self, index: u32) -> Option<Address> {
+        maps::LB_SNAT.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn may_answer(&self, kind: AnswerKind) -> bool {
+        let (Some(settings), Some(limiter)) = (maps::LB_SETTINGS.get(0), maps::LB_LIMITER.get_ptr_mut(0))
+        else {
+            return false;
+        };
+        // SAFETY: this CPU's own value of a per-CPU array; XDP programs are not preempted by one another on a CPU.
+        unsafe { &mut *limiter }.take(kind, settings, self.now_ms())
+    }
+
+    #[inline(always)]
     fn route(&self, question: &RouteQuestion) -> Route {
         let mut room = MaybeUninit::uninit();
         let fib = Fib::clear(&mut room);
@@ -141,7 +228,9 @@ impl Tables for KernelTables {
             answer::FRAGMENTATION_NEEDED => RouteAnswer::TooBig,
             _ => RouteAnswer::None,
         };
-        Route { answer, hop: NextHop { ethernet: ethernet(fib), ifindex: fib.ifindex } }
+        // Where a packet is too big the kernel puts the way's MTU here (5.12, commit 2c0a10af688c; before, it stays).
+        let mtu_bytes = fib.total_length;
+        Route { answer, hop: NextHop { ethernet: ethernet(fib), ifindex: fib.ifindex }, mtu_bytes }
     }
 
     #[inline(always)]

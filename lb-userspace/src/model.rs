@@ -58,11 +58,14 @@ pub struct Limits {
     pub slots: u32,
     /// Flows that are remembered while slots change hands; 16,384 to 16,777,216. The default is 524,288 (about 64 MiB).
     pub flows: u32,
+    /// Sessions of `full-nat` pools; 1,024 to 16,777,216. The default is 262,144; they take memory (about 400 bytes each) as
+    /// they come.
+    pub sessions: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { services: 4_096, backends: 16_384, slots: 4_194_304, flows: 524_288 }
+        Self { services: 4_096, backends: 16_384, slots: 4_194_304, flows: 524_288, sessions: 262_144 }
     }
 }
 

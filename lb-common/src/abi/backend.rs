@@ -23,8 +23,13 @@ pub struct Backend {
     pub mtu_bytes: u16,
     /// Folded sum of the outer IPv4 header's words that do not change (RFC 1071), without length and identification.
     pub outer_sum: u16,
-    /// Always 0.
-    pub zero: [u32; 2],
+    /// Bits of the last word of `tunnel_source`, as it lies in a packet, that are taken from the flow's hash; they are 0 in
+    /// `tunnel_source`. So a receiver spreads flows over its queues by the outer header.
+    pub tunnel_vary: u32,
+    /// First of the pool's addresses in [`super::names::SNAT`] (`full-nat`).
+    pub snat_first: u16,
+    /// How many there are.
+    pub snat_count: u16,
 }
 
 /// Bits of [`Backend::flags`].
@@ -38,6 +43,10 @@ impl BackendFlags {
     pub const RESOLVED: u16 = 2;
     /// Given up: flows that are remembered as its own count as unknown.
     pub const DEAD: u16 = 4;
+    /// `address` is IPv6.
+    pub const V6: u16 = 8;
+    /// `ifindex` is a VLAN interface: frames leave by its port, with its tags.
+    pub const TAGGED: u16 = 16;
 }
 
 impl Backend {
@@ -48,6 +57,9 @@ impl Backend {
         self.flags & BackendFlags::DEAD == 0
     }
 }
+
+/// Addresses that `full-nat` may send from, of all pools.
+pub const SNAT_ADDRESSES: u32 = 1_024;
 
 /// Who a backend index belongs to; for the agent, so that it finds its indexes again after a restart.
 #[repr(C)]

@@ -6,27 +6,37 @@
 mod backend;
 mod counters;
 mod flow;
+mod fragment;
+mod limiter;
+mod link;
 pub mod names;
 pub mod place;
+mod ports;
 mod reason;
 mod recorder;
 mod reverse;
 mod service;
+mod session;
 mod settings;
 mod slot;
 
-pub use backend::{Backend, BackendFlags, BackendIdentity};
+pub use backend::{Backend, BackendFlags, BackendIdentity, SNAT_ADDRESSES};
 pub use counters::{BackendCounters, ServiceCounters, TrafficCounters};
 pub use flow::{FlowCell, FlowKey, FlowState, FlowValue};
+pub use fragment::{FRAGMENT_LIFE_MS, FRAGMENTS, FragmentFate, FragmentKey, FragmentValue};
+pub use limiter::{ANSWER_KINDS, AnswerKind, Limiter, RecordRate};
+pub use link::{Link, Tags, tags_bytes};
+pub use ports::{ADDRESS_BITS, NetworkValue, PortsKey, RangeValue, ReverseRangeValue, alias};
 pub use reason::{DropReason, ForwardReason, PassReason, VERDICT_NUMBERS, verdict_name};
-pub use recorder::{FlowCounters, RECORD_KINDS, RecordKind, RecordRate, Recorder, Recording};
+pub use recorder::{FlowCounters, RECORD_KINDS, RecordKind, Recorder, Recording};
 pub use reverse::{REVERSE_PER_BACKEND, ReverseEntry, ReverseKey, ReverseValue};
-pub use service::{Affinity, ForwardMode, ServiceEntry, ServiceKey, ServiceValue};
-pub use settings::Settings;
+pub use service::{AddressFlags, Affinity, ForwardMode, ServiceEntry, ServiceKey, ServiceValue};
+pub use session::{Session, SessionCell, SessionSeen, SessionState, SessionWay};
+pub use settings::{Lookups, Settings};
 pub use slot::{Phase, Slot};
 
 /// Version of every layout and number in this module; names the directory that maps are pinned under.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// An IPv6 address, or an IPv4 address in its v4-mapped form (RFC 4291 section 2.5.5.2), as four words in the order
 /// and byte order in which they lie in a packet.

@@ -28,8 +28,25 @@ pub const FLOWS: &str = "LB_FLOWS";
 /// One `Recorder`, per-CPU array.
 pub const RECORDER: &str = "LB_RECORDER";
 
-/// Every map that is pinned.
-pub const PINNED: [&str; 12] = [
+/// `PortsKey` to `RangeValue`, longest prefix: frontends of ranges of ports.
+pub const RANGES: &str = "LB_RANGES";
+/// Address to `NetworkValue`, longest prefix: VIPs that are whole networks.
+pub const NETWORKS: &str = "LB_NETWORKS";
+/// `PortsKey` to `ReverseRangeValue`, longest prefix: the return path of frontends of any port or of ranges.
+pub const REVERSE_RANGES: &str = "LB_REV_RANGES";
+/// Interface index to `Link`, hash: VLAN interfaces.
+pub const LINKS: &str = "LB_LINKS";
+/// `FragmentKey` to `FragmentValue`, LRU hash.
+pub const FRAGMENTS: &str = "LB_FRAGMENTS";
+/// `FlowKey` to `Session`, hash: sessions of `full-nat`, two entries each.
+pub const SESSIONS: &str = "LB_SESSIONS";
+/// Index to `Address`, array: what `full-nat` sends from.
+pub const SNAT: &str = "LB_SNAT";
+/// One `Limiter`, per-CPU array.
+pub const LIMITER: &str = "LB_LIMITER";
+
+/// Every map that is pinned and shared by all programs that ever run.
+pub const PINNED: [&str; 20] = [
     SERVICES,
     SLOTS,
     BACKENDS,
@@ -42,10 +59,23 @@ pub const PINNED: [&str; 12] = [
     SETTINGS,
     FLOWS,
     RECORDER,
+    RANGES,
+    NETWORKS,
+    REVERSE_RANGES,
+    LINKS,
+    FRAGMENTS,
+    SESSIONS,
+    SNAT,
+    LIMITER,
 ];
 
-/// The XDP program.
+/// Stage number to program: where the fast path hands packets on. Pinned for each set of programs: see `stages`.
+pub const STAGES: &str = "LB_STAGES";
+
+/// The XDP program that is attached.
 pub const PROGRAM: &str = "lb_xdp";
+/// The programs behind it, by [`crate::pipeline::Stage`] number.
+pub const STAGE_PROGRAMS: [&str; 5] = ["lb_examine", "lb_deliver", "lb_session", "lb_icmp", "lb_answer"];
 /// Global with the first half of the flow hash's key.
 pub const HASH_KEY_0: &str = "HASH_KEY_0";
 /// Global with the second half of the flow hash's key.

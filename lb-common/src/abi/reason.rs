@@ -54,6 +54,12 @@ reasons! {
         NeighbourMissing = 6, "neighbour-missing";
         /// The kernel's FIB does not forward it: no route, or forwarding is off.
         NotForwarded = 7, "not-forwarded";
+        /// It needs a part of the datapath that this kernel did not take.
+        Unavailable = 8, "unavailable";
+        /// More IPv6 extension headers than are followed, or a routing header with a way still to go.
+        Extensions = 9, "extensions";
+        /// Larger than the way on, and without Don't Fragment: rewritten, and left to the stack to fragment.
+        ToFragment = 10, "to-fragment";
     }
 }
 
@@ -75,6 +81,16 @@ reasons! {
         Inconsistent = 70, "inconsistent";
         /// A SYN that could not be remembered in the moment when it had to be; the client repeats it.
         SynRefused = 71, "syn-refused";
+        /// A later fragment whose first one was not seen before it, or too long ago.
+        FragmentEarly = 72, "fragment-early";
+        /// An echo request to a VIP beyond what is answered a second.
+        EchoLimited = 73, "echo-limited";
+        /// `full-nat`: a TCP segment in the middle of a connection that is not known.
+        NoSession = 74, "no-session";
+        /// `full-nat`: no port is free for one more connection to the backend.
+        PortsExhausted = 75, "ports-exhausted";
+        /// `full-nat`: the session table is full.
+        SessionsFull = 76, "sessions-full";
     }
 }
 
@@ -89,6 +105,22 @@ reasons! {
         DsrL2 = 130, "dsr-l2";
         /// Client to backend in IPIP.
         DsrIpip = 131, "dsr-ipip";
+        /// Client to backend in GUE.
+        DsrGue = 132, "dsr-gue";
+        /// Client to backend with both addresses replaced.
+        FullNat = 133, "full-nat";
+        /// Backend to client with both addresses put back.
+        FullNatReply = 134, "full-nat-reply";
+        /// An ICMP error about a flow, to the backend that has it.
+        IcmpError = 135, "icmp-error";
+        /// An ICMP error about what a client sent, to the client.
+        IcmpErrorReply = 136, "icmp-error-reply";
+        /// The answer to an echo request to a VIP.
+        EchoReply = 137, "echo-reply";
+        /// The answer to a packet that is too big for the way on: fragmentation needed, or packet too big.
+        TooBigAnswer = 138, "too-big-answer";
+        /// The answer to a packet whose TTL or hop limit is used up: time exceeded.
+        ExpiredAnswer = 139, "expired-answer";
     }
 }
 

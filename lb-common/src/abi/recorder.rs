@@ -1,6 +1,7 @@
 //! How much may be recorded: a budget for each CPU, so that a flood cannot fill the flow table.
 
 use super::Settings;
+use super::limiter::take;
 use bytemuck::{Pod, Zeroable};
 
 /// Why a flow is to be recorded. Each kind has a budget of its own, so that a flood of one leaves the others alone.
@@ -13,16 +14,6 @@ pub enum RecordKind {
     Established = 1,
     /// UDP.
     Udp = 2,
-}
-
-/// How fast flows of one kind may be recorded on one CPU.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct RecordRate {
-    /// Flows a second, on average.
-    pub per_second: u32,
-    /// Flows at once, after a time without any.
-    pub burst: u32,
 }
 
 /// Number of [`RecordKind`]s.
@@ -102,11 +93,6 @@ pub struct Recorder {
     left: [u64; RECORD_KINDS],
 }
 
-/// Thousandths in a flow: at one flow a second, a millisecond is worth one.
-const FLOW: u64 = 1_000;
-/// Longest time that is made up for, in milliseconds: keeps the product in range.
-const LONGEST_PAUSE_MS: u64 = 1 << 24;
-
 impl Recorder {
     /// Takes one flow of `kind` off the budget; false if there is none left.
     #[inline(always)]
@@ -129,25 +115,11 @@ impl Recorder {
     }
 }
 
-/// A token bucket.
-#[inline(always)]
-fn take(rate: RecordRate, filled_ms: &mut u64, left: &mut u64, now_ms: u64) -> bool {
-    let pause_ms = now_ms.wrapping_sub(*filled_ms).min(LONGEST_PAUSE_MS);
-    *filled_ms = now_ms;
-    let most = u64::from(rate.burst) * FLOW;
-    let filled = (*left + pause_ms * u64::from(rate.per_second)).min(most);
-    if filled < FLOW {
-        *left = filled;
-        return false;
-    }
-    *left = filled - FLOW;
-    true
-}
-
 const _: () = assert!(size_of::<Recorder>() == 88);
 
 #[cfg(test)]
 mod tests {
+    use super::super::RecordRate;
     use super::*;
 
     fn settings(recording: Recording) -> Settings {

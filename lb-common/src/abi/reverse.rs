@@ -23,7 +23,7 @@ pub struct ReverseKey {
 
 /// What the client has to see instead.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct ReverseValue {
     /// The VIP.
     pub vip: Address,

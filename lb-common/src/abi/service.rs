@@ -35,7 +35,27 @@ pub struct ServiceValue {
     pub zero: [u8; 2],
 }
 
+/// What an address is, apart from its frontends: the value of the entry with port and protocol 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressFlags;
+
+impl AddressFlags {
+    /// Clients connect to it.
+    pub const VIP: u32 = 1;
+    /// A frontend of it takes any port.
+    pub const ANY_PORT: u32 = 2;
+    /// A frontend of it takes a range of ports: [`super::names::RANGES`] knows which.
+    pub const RANGES: u32 = 4;
+    /// `full-nat` sends from it.
+    pub const SNAT: u32 = 8;
+}
+
 impl ServiceValue {
+    /// The value of an address's own entry, with [`AddressFlags`].
+    pub const fn of_address(flags: u32) -> Self {
+        Self { slot_offset: 0, slot_count: 0, index: flags, mode: 0, affinity: 0, zero: [0; 2] }
+    }
+
     /// First slot and number of slots, loaded in one step: the agent switches tables by storing both as one word, so a
     /// reader sees the old table or the new one.
     #[inline(always)]
@@ -83,8 +103,12 @@ pub enum ForwardMode {
     Nat = 1,
     /// Destination MAC only.
     DsrL2 = 2,
-    /// IPv4 in IPv4 (RFC 2003) or IPv6 in IPv6 (RFC 2473).
+    /// IP in IP, of either family in either (RFC 2003, RFC 2473, RFC 4213).
     DsrIpip = 3,
+    /// IP in GUE (UDP), of either family.
+    DsrGue = 4,
+    /// Destination and source NAT, with a session for each flow.
+    FullNat = 5,
 }
 
 impl ForwardMode {
@@ -95,6 +119,8 @@ impl ForwardMode {
             1 => Some(Self::Nat),
             2 => Some(Self::DsrL2),
             3 => Some(Self::DsrIpip),
+            4 => Some(Self::DsrGue),
+            5 => Some(Self::FullNat),
             _ => None,
         }
     }

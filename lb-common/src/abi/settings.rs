@@ -1,6 +1,7 @@
 //! What holds for the whole datapath.
 
-use super::recorder::{RECORD_KINDS, RecordRate};
+use super::limiter::{ANSWER_KINDS, RecordRate};
+use super::recorder::RECORD_KINDS;
 use bytemuck::{Pod, Zeroable};
 
 /// Settings of the datapath; the only entry of its map.
@@ -17,8 +18,25 @@ pub struct Settings {
     pub record_rates: [RecordRate; RECORD_KINDS],
     /// A [`super::Recording`] number.
     pub recording: u32,
-    /// Always 0.
-    pub zero: u32,
+    /// [`Lookups`] that a packet of no exact frontend is worth.
+    pub lookups: u32,
+    /// How many answers of the datapath's own may leave one CPU, by [`super::AnswerKind`].
+    pub answer_rates: [RecordRate; ANSWER_KINDS],
 }
 
-const _: () = assert!(size_of::<Settings>() == 56);
+/// What else there is to look for when a packet's address, port and protocol are no frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookups;
+
+impl Lookups {
+    /// Frontends of any port or of ranges, of single addresses.
+    pub const PORTS: u32 = 1;
+    /// Frontends of whole networks.
+    pub const NETWORKS: u32 = 2;
+    /// Replies to addresses that `full-nat` sends from.
+    pub const SESSIONS: u32 = 4;
+    /// Replies from backends of frontends of any port or of ranges (`nat`).
+    pub const REVERSE_PORTS: u32 = 8;
+}
+
+const _: () = assert!(size_of::<Settings>() == 72);

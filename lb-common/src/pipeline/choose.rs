@@ -5,8 +5,10 @@
 //! a scalar only.
 
 use super::Headers;
-use crate::abi::{DropReason, FlowKey, FlowState, FlowValue, Phase, RecordKind, ServiceValue, Slot};
-use crate::hash::flow_slot;
+use crate::abi::{
+    Affinity, DropReason, FlowKey, FlowState, FlowValue, Phase, RecordKind, ServiceValue, Slot,
+};
+use crate::hash::{Flow, flow_hash, flow_slot, slot_of};
 use crate::tables::Tables;
 use crate::wire::tcp;
 
@@ -17,19 +19,48 @@ const REFUSED: u32 = u32::MAX - 1;
 
 /// Index of the backend that the packet's flow belongs to; [`no_backend`] explains one that does not exist.
 #[inline(always)]
-pub fn choose<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue) -> u32 {
-    let (offset, count) = service.slots();
-    if count == 0 {
-        return NOBODY;
-    }
-    let place = flow_slot(tables.hash_key(), &headers.flow, headers.v4, service.affinity, count);
-    let Some(slot) = tables.slot(offset.wrapping_add(place)) else {
+pub fn choose<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue, hash: u64) -> u32 {
+    let Some(slot) = slot(tables, &headers.flow, headers.v4, service, hash) else {
         return NOBODY;
     };
     if slot.is_stable() {
         return slot.current();
     }
-    let flow = &headers.flow;
+    remembered(tables, &headers.flow_key(), slot.0, headers.control)
+}
+
+/// Hash of a packet's flow.
+#[inline(always)]
+pub fn hash<T: Tables>(tables: &T, headers: &Headers) -> u64 {
+    flow_hash(tables.hash_key(), &headers.flow, headers.v4)
+}
+
+/// The slot of a flow with that hash; none if its service has no slots.
+#[inline(always)]
+fn slot<T: Tables>(tables: &T, flow: &Flow, v4: bool, service: &ServiceValue, hash: u64) -> Option<Slot> {
+    let (offset, count) = service.slots();
+    if count == 0 {
+        return None;
+    }
+    let place = if service.affinity == Affinity::Flow as u8 {
+        slot_of(hash, count)
+    } else {
+        flow_slot(tables.hash_key(), flow, v4, service.affinity, count)
+    };
+    tables.slot(offset.wrapping_add(place))
+}
+
+/// Index of the backend that a flow belongs to which exists already; nothing is remembered for asking. For packets that
+/// speak of a flow without being of it.
+#[inline(always)]
+pub fn whose<T: Tables>(tables: &T, flow: &Flow, v4: bool, service: &ServiceValue) -> u32 {
+    let hash = flow_hash(tables.hash_key(), flow, v4);
+    let Some(slot) = slot(tables, flow, v4, service, hash) else {
+        return NOBODY;
+    };
+    if slot.is_stable() {
+        return slot.current();
+    }
     let key = FlowKey {
         source: flow.source,
         destination: flow.destination,
@@ -37,7 +68,13 @@ pub fn choose<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue) 
         destination_port: flow.destination_port,
         protocol: u32::from(flow.protocol),
     };
-    remembered(tables, &key, slot.0, headers.control)
+    if let Some(cell) = tables.flow(&key) {
+        let backend = cell.load().backend();
+        if keeps_flows(tables, backend) {
+            return backend;
+        }
+    }
+    if slot.has_base() && keeps_flows(tables, slot.base()) { slot.base() } else { slot.current() }
 }
 
 /// Why there is no backend of that index.

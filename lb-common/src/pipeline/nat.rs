@@ -1,8 +1,8 @@
 //! Network address translation: one side of a flow gets another address and port, checksums follow.
 
-use super::Headers;
+use super::headers::{Fragment, Headers, Offsets};
 use crate::abi::Address;
-use crate::wire::{Window, checksum::Change, ethernet, ipv4, ipv6, tcp, udp};
+use crate::wire::{Window, checksum::Change, ipv4, ipv6, tcp, udp};
 
 /// Which side of the flow is replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,11 +23,32 @@ pub struct Replacement {
     pub port: u16,
 }
 
-/// Rewrites the packet; takes one from TTL or hop limit if the node `routes` it itself (the stack does it otherwise).
+/// Makes every one of the replacements; the node's work as a router is done once.
+#[inline(always)]
+pub fn rewrite_all<const N: usize>(
+    window: Window<'_>,
+    at: Offsets,
+    headers: &Headers,
+    changes: &[Replacement; N],
+    routes: bool,
+) -> Option<()> {
+    for (number, change) in changes.iter().enumerate() {
+        rewrite(window, at, headers, change, routes && number == 0)?;
+    }
+    Some(())
+}
+
+/// Rewrites the packet, whose headers are `at`; takes one from TTL or hop limit if the node `routes` it itself (the stack does it otherwise).
 ///
 /// None, with the packet untouched, if the headers are not inside the packet: `parse` excludes that.
 #[inline(always)]
-pub fn rewrite(window: Window<'_>, headers: &Headers, to: &Replacement, routes: bool) -> Option<()> {
+pub fn rewrite(
+    window: Window<'_>,
+    at: Offsets,
+    headers: &Headers,
+    to: &Replacement,
+    routes: bool,
+) -> Option<()> {
     let (old_address, old_port) = match to.side {
         Side::Source => (headers.flow.source, headers.flow.source_port),
         Side::Destination => (headers.flow.destination, headers.flow.destination_port),
@@ -37,9 +58,11 @@ pub fn rewrite(window: Window<'_>, headers: &Headers, to: &Replacement, routes: 
     } else {
         Change::NONE.address(old_address, to.address)
     };
-    rewrite_transport(window, headers, to, address_change.half(old_port, to.port))?;
+    if headers.fragment as u8 != Fragment::Later as u8 {
+        rewrite_transport(window, at.transport, headers, to, address_change.half(old_port, to.port))?;
+    }
     if headers.v4 {
-        let ip = window.chunk::<{ ipv4::LEN }>(ethernet::LEN)?;
+        let ip = window.chunk::<{ ipv4::LEN }>(at.ip)?;
         match to.side {
             Side::Source => ip.set_word::<{ ipv4::field::SOURCE }>(last(to.address)),
             Side::Destination => ip.set_word::<{ ipv4::field::DESTINATION }>(last(to.address)),
@@ -51,7 +74,7 @@ pub fn rewrite(window: Window<'_>, headers: &Headers, to: &Replacement, routes: 
             ip.set_half::<{ ipv4::field::CHECKSUM }>(address_change.apply(sum));
         }
     } else {
-        let ip = window.chunk::<{ ipv6::LEN }>(ethernet::LEN)?;
+        let ip = window.chunk::<{ ipv6::LEN }>(at.ip)?;
         match to.side {
             Side::Source => ipv6::set_source(ip, to.address),
             Side::Destination => ipv6::set_destination(ip, to.address),
@@ -64,9 +87,15 @@ pub fn rewrite(window: Window<'_>, headers: &Headers, to: &Replacement, routes: 
 }
 
 #[inline(always)]
-fn rewrite_transport(window: Window<'_>, headers: &Headers, to: &Replacement, change: Change) -> Option<()> {
+fn rewrite_transport(
+    window: Window<'_>,
+    at: usize,
+    headers: &Headers,
+    to: &Replacement,
+    change: Change,
+) -> Option<()> {
     if headers.flow.protocol == tcp::PROTOCOL {
-        let header = window.chunk::<{ tcp::LEN }>(headers.transport_offset)?;
+        let header = window.chunk::<{ tcp::LEN }>(at)?;
         match to.side {
             Side::Source => header.set_half::<{ tcp::field::SOURCE_PORT }>(to.port),
             Side::Destination => header.set_half::<{ tcp::field::DESTINATION_PORT }>(to.port),
@@ -74,7 +103,7 @@ fn rewrite_transport(window: Window<'_>, headers: &Headers, to: &Replacement, ch
         let sum = header.half::<{ tcp::field::CHECKSUM }>();
         header.set_half::<{ tcp::field::CHECKSUM }>(change.apply(sum));
     } else {
-        let header = window.chunk::<{ udp::LEN }>(headers.transport_offset)?;
+        let header = window.chunk::<{ udp::LEN }>(at)?;
         match to.side {
             Side::Source => header.set_half::<{ udp::field::SOURCE_PORT }>(to.port),
             Side::Destination => header.set_half::<{ udp::field::DESTINATION_PORT }>(to.port),

@@ -1,84 +1,152 @@
-//! The way out: the backend's cached next hop, else the kernel's routing table, else the stack.
+//! The way out: the cached next hop, else the kernel's routing table; and the frame that leaves by it.
 
 use super::{Headers, Verdict};
-use crate::abi::{Backend, BackendFlags, DropReason, ForwardReason, PassReason};
-use crate::tables::{NextHop, RouteAnswer, RouteQuestion, Tables};
+use crate::abi::{Address, Backend, BackendFlags, DropReason, ForwardReason, Tags, tags_bytes};
+use crate::tables::{NextHop, Route, RouteAnswer, RouteQuestion, Tables};
 use crate::wire::{Packet, ethernet};
 
 /// How a packet leaves. A struct for the reason given at [`crate::tables::Route`].
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
-    /// The kind of way.
-    pub exit: Exit,
-    /// The next hop; zero unless it leaves by the wire.
+    /// What the tables say.
+    pub answer: RouteAnswer,
+    /// The next hop; zero unless there is one.
     pub hop: NextHop,
+    /// VLAN tags that the frame gets.
+    pub tags: Tags,
+    /// The largest IP packet that it takes, if that is the question.
+    pub mtu_bytes: u16,
 }
 
-/// Kinds of ways out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// As a frame to the next hop.
-    Wire,
-    /// Rewritten, through the stack, which resolves the neighbour.
-    Stack,
-    /// There is none.
-    Closed(DropReason),
-}
-
-impl Way {
-    /// Whether this node's XDP program does a router's work, so that it owes the TTL's decrement.
-    #[inline(always)]
-    pub const fn routes_here(self) -> bool {
-        matches!(self.exit, Exit::Wire)
-    }
-}
-
-/// The way to a backend for an IP packet of `length_bytes`.
+/// The way to a backend for an IP packet of `length_bytes` from `source`.
 #[inline(always)]
-pub fn way<P: Packet, T: Tables>(
+pub fn to_backend<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    headers: &Headers,
     backend: &Backend,
+    protocol: u8,
     length_bytes: u16,
+    source: Address,
 ) -> Way {
     if backend.flags & BackendFlags::RESOLVED != 0 {
-        let exit =
-            if length_bytes > backend.mtu_bytes { Exit::Closed(DropReason::TooBig) } else { Exit::Wire };
-        return Way { exit, hop: NextHop { ethernet: backend.ethernet, ifindex: backend.ifindex } };
+        let answer = if length_bytes > backend.mtu_bytes { RouteAnswer::TooBig } else { RouteAnswer::Found };
+        let hop = NextHop { ethernet: backend.ethernet, ifindex: backend.ifindex };
+        let tagged = backend.flags & BackendFlags::TAGGED != 0;
+        return by_link(tables, answer, hop, backend.mtu_bytes, tagged);
     }
-    let route = tables.route(&RouteQuestion {
-        v4: headers.v4,
-        protocol: headers.flow.protocol,
-        length_bytes,
-        ingress_ifindex: packet.ingress_ifindex(),
-        source: headers.flow.source,
-        destination: backend.address,
-    });
-    let exit = match route.answer {
-        RouteAnswer::Found => Exit::Wire,
-        RouteAnswer::NoNeighbour => Exit::Stack,
-        RouteAnswer::ToNode | RouteAnswer::None => Exit::Closed(DropReason::Unresolved),
-        RouteAnswer::TooBig => Exit::Closed(DropReason::TooBig),
-    };
-    Way { exit, hop: route.hop }
+    by_route(
+        packet,
+        tables,
+        &RouteQuestion {
+            v4: backend.flags & BackendFlags::V6 == 0,
+            protocol,
+            length_bytes,
+            ingress_ifindex: packet.ingress_ifindex(),
+            source,
+            destination: backend.address,
+        },
+    )
 }
 
-/// Writes the frame's addresses and says where it goes.
+/// The way that the kernel's routing table knows.
 #[inline(always)]
-pub fn send<P: Packet>(packet: &P, way: Way, reason: ForwardReason) -> Verdict {
-    match way.exit {
-        Exit::Wire => {}
-        Exit::Stack => return Verdict::Pass(PassReason::NeighbourMissing),
-        Exit::Closed(reason) => return Verdict::Drop(reason),
+pub fn by_route<P: Packet, T: Tables>(packet: &P, tables: &T, question: &RouteQuestion) -> Way {
+    let Route { answer, hop, mtu_bytes } = tables.route(question);
+    by_link(tables, answer, hop, mtu_bytes, hop.ifindex != packet.ingress_ifindex())
+}
+
+/// The way by an interface that may be a VLAN's, if `tagged`.
+#[inline(always)]
+fn by_link<T: Tables>(tables: &T, answer: RouteAnswer, hop: NextHop, mtu_bytes: u16, tagged: bool) -> Way {
+    let mut way = Way { answer, hop, tags: [0; 2], mtu_bytes };
+    if tagged && let Some(link) = tables.link(hop.ifindex) {
+        way.hop.ifindex = link.port;
+        way.tags = link.tags;
     }
+    way
+}
+
+/// Gives the frame, whose IP header is at `ip`, the Ethernet header of `way`, with room for `growth` bytes behind it.
+/// Returns where that room begins.
+///
+/// # Errors
+/// [`DropReason::NoHeadroom`], with the packet untouched.
+#[inline(always)]
+pub fn reframe<P: Packet>(
+    packet: &mut P,
+    ip: usize,
+    growth: u8,
+    way: &Way,
+    ether_type: u16,
+) -> Result<usize, DropReason> {
+    let header = ethernet::LEN + tags_bytes(way.tags);
+    let wanted = header + usize::from(growth);
+    // Both are small: two tags and an outer header.
+    let moved = match wanted.checked_sub(ip) {
+        Some(0) => true,
+        #[expect(clippy::cast_possible_truncation, reason = "less than 70 bytes")]
+        Some(more) => packet.grow_head(more as u8),
+        #[expect(clippy::cast_possible_truncation, reason = "less than 10 bytes")]
+        None => packet.shrink_head((ip - wanted) as u8),
+    };
+    if !moved {
+        return Err(DropReason::NoHeadroom);
+    }
+    write_header(packet, way, ether_type).ok_or(DropReason::Inconsistent)?;
+    Ok(header)
+}
+
+#[inline(always)]
+fn write_header<P: Packet>(packet: &P, way: &Way, ether_type: u16) -> Option<()> {
+    const TAG: usize = ethernet::field::ETHER_TYPE;
+    let window = packet.window();
+    let frame = window.chunk::<{ ethernet::LEN }>(0)?;
+    ethernet::set_addresses(frame, way.hop.ethernet);
+    match way.tags {
+        [0, _] => frame.set_half::<TAG>(ether_type),
+        [outer, 0] => {
+            let frame = window.chunk::<{ ethernet::LEN + 4 }>(0)?;
+            frame.set_word::<TAG>(outer);
+            frame.set_half::<{ TAG + 4 }>(ether_type);
+        }
+        [outer, inner] => {
+            let frame = window.chunk::<{ ethernet::LEN + 8 }>(0)?;
+            frame.set_word::<TAG>(outer);
+            frame.set_word::<{ TAG + 4 }>(inner);
+            frame.set_half::<{ TAG + 8 }>(ether_type);
+        }
+    }
+    Some(())
+}
+
+/// `EtherType` of a family.
+#[inline(always)]
+pub const fn ether_type(v4: bool) -> u16 {
+    if v4 { ethernet::TYPE_IPV4 } else { ethernet::TYPE_IPV6 }
+}
+
+/// Writes the MACs of a frame that has no tags and gets none, and says where it goes.
+#[inline(always)]
+pub fn send<P: Packet>(packet: &P, hop: &NextHop, reason: ForwardReason) -> Verdict {
     let Some(frame) = packet.window().chunk::<{ ethernet::LEN }>(0) else {
         return Verdict::Drop(DropReason::Inconsistent);
     };
-    ethernet::set_addresses(frame, way.hop.ethernet);
-    if way.hop.ifindex == packet.ingress_ifindex() {
+    ethernet::set_addresses(frame, hop.ethernet);
+    leave(packet, hop.ifindex, reason)
+}
+
+/// Says where a finished frame goes.
+#[inline(always)]
+pub fn leave<P: Packet>(packet: &P, ifindex: u32, reason: ForwardReason) -> Verdict {
+    if ifindex == packet.ingress_ifindex() {
         Verdict::Transmit(reason)
     } else {
-        Verdict::Redirect(reason, way.hop.ifindex)
+        Verdict::Redirect(reason, ifindex)
     }
+}
+
+/// Whether a packet that is too big for its way may be fragmented by a router.
+#[inline(always)]
+pub const fn may_be_fragmented(headers: &Headers) -> bool {
+    headers.v4 && !headers.dont_fragment
 }

@@ -1,9 +1,10 @@
 //! The maps in ordinary memory, for host tests, the simulator and `lbctl explain`.
 
-use super::{Route, RouteAnswer, RouteQuestion, Tables, Traffic};
+use super::{Put, Route, RouteAnswer, RouteQuestion, Tables, Traffic};
 use crate::abi::{
-    Address, Backend, BackendCounters, FlowCell, FlowKey, FlowValue, Recorder, ReverseKey, ReverseValue,
-    ServiceCounters, ServiceKey, ServiceValue, Settings, Slot,
+    Address, AnswerKind, Backend, BackendCounters, FlowCell, FlowKey, FlowValue, FragmentKey, FragmentValue,
+    Limiter, Link, NetworkValue, PortsKey, RangeValue, Recorder, ReverseKey, ReverseRangeValue, ReverseValue,
+    ServiceCounters, ServiceKey, ServiceValue, Session, SessionCell, Settings, Slot,
 };
 use crate::hash::HashKey;
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,24 @@ pub struct MemTables {
     pub backends: Vec<Backend>,
     /// Return path of `nat`.
     pub reverse: BTreeMap<ReverseKey, ReverseValue>,
+    /// Ranges of ports, each with the length of its key in bits.
+    pub ranges: Vec<(u32, PortsKey, RangeValue)>,
+    /// Networks of VIPs, each with its length in bits.
+    pub networks: Vec<(u32, Address, NetworkValue)>,
+    /// Ranges of ports that replies come from.
+    pub reverse_ranges: Vec<(u32, PortsKey, ReverseRangeValue)>,
+    /// VLAN interfaces.
+    pub links: BTreeMap<u32, Link>,
+    /// Datagrams in fragments, without a bound: tests make few.
+    pub fragments: RefCell<BTreeMap<FragmentKey, Rc<FragmentValue>>>,
+    /// Sessions, by direction.
+    pub sessions: RefCell<BTreeMap<FlowKey, Rc<SessionCell>>>,
+    /// Most entries of `sessions`.
+    pub session_capacity: usize,
+    /// Addresses that `full-nat` sends from.
+    pub snat: Vec<Address>,
+    /// Budgets of answers; one CPU.
+    pub limiter: RefCell<Limiter>,
     /// Answers of the routing table by destination; [`RouteAnswer::None`] for all others.
     pub routes: BTreeMap<Address, Route>,
     /// Counters of frontends by index.
@@ -89,6 +108,20 @@ impl LruFlows {
     }
 }
 
+/// The value of the longest key that `wanted` begins with.
+fn longest<'a, K: bytemuck::Pod, V>(entries: &'a [(u32, K, V)], wanted: &[u8]) -> Option<&'a V> {
+    let matches = |bits: u32, key: &K| {
+        let differs = bytemuck::bytes_of(key)
+            .iter()
+            .zip(wanted)
+            .flat_map(|(key, wanted)| (0..8).rev().map(move |bit| (key ^ wanted) >> bit & 1 != 0))
+            .position(|differs| differs);
+        differs.is_none_or(|at| at >= bits as usize)
+    };
+    let found = entries.iter().filter(|(bits, key, _)| matches(*bits, key));
+    found.max_by_key(|(bits, ..)| *bits).map(|(_, _, value)| value)
+}
+
 impl MemTables {
     /// Empty tables.
     pub fn new(hash_key: HashKey) -> Self {
@@ -98,6 +131,15 @@ impl MemTables {
             slots: Vec::new(),
             backends: Vec::new(),
             reverse: BTreeMap::new(),
+            ranges: Vec::new(),
+            networks: Vec::new(),
+            reverse_ranges: Vec::new(),
+            links: BTreeMap::new(),
+            fragments: RefCell::default(),
+            sessions: RefCell::default(),
+            session_capacity: usize::MAX,
+            snat: Vec::new(),
+            limiter: RefCell::default(),
             routes: BTreeMap::new(),
             service_counters: RefCell::default(),
             backend_counters: RefCell::default(),
@@ -112,6 +154,8 @@ impl MemTables {
 
 impl Tables for MemTables {
     type Flow<'a> = Rc<FlowCell>;
+    type Session<'a> = Rc<SessionCell>;
+    type Fragment<'a> = Rc<FragmentValue>;
 
     fn hash_key(&self) -> HashKey {
         self.hash_key
@@ -130,11 +174,67 @@ impl Tables for MemTables {
     }
 
     fn has_reverse(&self) -> bool {
-        !self.reverse.is_empty()
+        !self.reverse.is_empty() || !self.reverse_ranges.is_empty()
     }
 
     fn reverse(&self, key: &ReverseKey, _v4: bool) -> Option<&ReverseValue> {
         self.reverse.get(key)
+    }
+
+    fn lookups(&self) -> u32 {
+        self.settings.lookups
+    }
+
+    fn range(&self, key: &PortsKey) -> Option<&RangeValue> {
+        longest(&self.ranges, bytemuck::bytes_of(key))
+    }
+
+    fn network(&self, address: Address) -> Option<&NetworkValue> {
+        longest(&self.networks, bytemuck::bytes_of(&address))
+    }
+
+    fn reverse_range(&self, key: &PortsKey) -> Option<&ReverseRangeValue> {
+        longest(&self.reverse_ranges, bytemuck::bytes_of(key))
+    }
+
+    fn link(&self, ifindex: u32) -> Option<&Link> {
+        self.links.get(&ifindex)
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<Rc<FragmentValue>> {
+        self.fragments.borrow().get(key).cloned()
+    }
+
+    fn put_fragment(&self, key: &FragmentKey, value: &FragmentValue) {
+        self.fragments.borrow_mut().insert(*key, Rc::new(*value));
+    }
+
+    fn session(&self, key: &FlowKey) -> Option<Rc<SessionCell>> {
+        self.sessions.borrow().get(key).cloned()
+    }
+
+    fn put_session(&self, key: &FlowKey, session: &Session) -> Put {
+        let mut sessions = self.sessions.borrow_mut();
+        if sessions.contains_key(key) {
+            return Put::Taken;
+        }
+        if sessions.len() >= self.session_capacity {
+            return Put::Full;
+        }
+        sessions.insert(*key, Rc::new(SessionCell::new(*session)));
+        Put::Done
+    }
+
+    fn drop_session(&self, key: &FlowKey) {
+        self.sessions.borrow_mut().remove(key);
+    }
+
+    fn snat(&self, index: u32) -> Option<Address> {
+        self.snat.get(usize::try_from(index).ok()?).copied()
+    }
+
+    fn may_answer(&self, kind: AnswerKind) -> bool {
+        self.limiter.borrow_mut().take(kind, &self.settings, self.now_ms.get())
     }
 
     fn route(&self, question: &RouteQuestion) -> Route {

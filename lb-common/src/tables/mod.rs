@@ -10,8 +10,9 @@ mod memory;
 pub use memory::{LruFlows, MemTables};
 
 use crate::abi::{
-    Address, Backend, FlowCell, FlowKey, FlowValue, Recorder, ReverseKey, ReverseValue, ServiceKey,
-    ServiceValue, Settings, Slot,
+    Address, AnswerKind, Backend, FlowCell, FlowKey, FlowValue, FragmentKey, FragmentValue, Link,
+    NetworkValue, PortsKey, RangeValue, Recorder, ReverseKey, ReverseRangeValue, ReverseValue, ServiceKey,
+    ServiceValue, Session, SessionCell, Settings, Slot,
 };
 use crate::hash::HashKey;
 use core::ops::Deref;
@@ -20,6 +21,14 @@ use core::ops::Deref;
 pub trait Tables {
     /// A flow that is remembered, where it lies.
     type Flow<'a>: Deref<Target = FlowCell>
+    where
+        Self: 'a;
+    /// One direction of a session, where it lies.
+    type Session<'a>: Deref<Target = SessionCell>
+    where
+        Self: 'a;
+    /// What is remembered of a first fragment, where it lies.
+    type Fragment<'a>: Deref<Target = FragmentValue>
     where
         Self: 'a;
 
@@ -40,6 +49,42 @@ pub trait Tables {
 
     /// What a reply from `key` has to look like.
     fn reverse(&self, key: &ReverseKey, v4: bool) -> Option<&ReverseValue>;
+
+    /// What there is to look for besides exact frontends and exact replies: [`crate::abi::Lookups`].
+    fn lookups(&self) -> u32;
+
+    /// The frontend whose range of ports has the key's.
+    fn range(&self, key: &PortsKey) -> Option<&RangeValue>;
+
+    /// The network of VIPs that an address is in.
+    fn network(&self, address: Address) -> Option<&NetworkValue>;
+
+    /// What a reply from a port of a range has to look like.
+    fn reverse_range(&self, key: &PortsKey) -> Option<&ReverseRangeValue>;
+
+    /// The port and tags of an interface that is a VLAN's.
+    fn link(&self, ifindex: u32) -> Option<&Link>;
+
+    /// What is remembered of a datagram in fragments.
+    fn fragment(&self, key: &FragmentKey) -> Option<Self::Fragment<'_>>;
+
+    /// Remembers a datagram in fragments, if the table takes it.
+    fn put_fragment(&self, key: &FragmentKey, value: &FragmentValue);
+
+    /// One direction of a session.
+    fn session(&self, key: &FlowKey) -> Option<Self::Session<'_>>;
+
+    /// Makes one direction of a session; [`Put::Taken`] if that key has one.
+    fn put_session(&self, key: &FlowKey, session: &Session) -> Put;
+
+    /// Takes one direction of a session away.
+    fn drop_session(&self, key: &FlowKey);
+
+    /// An address that `full-nat` sends from, by its index.
+    fn snat(&self, index: u32) -> Option<Address>;
+
+    /// Takes an answer of that kind off this CPU's budget; false if there is none left.
+    fn may_answer(&self, kind: AnswerKind) -> bool;
 
     /// Asks the kernel's routing and neighbour tables.
     fn route(&self, question: &RouteQuestion) -> Route;
@@ -67,6 +112,17 @@ pub trait Tables {
 
     /// Counts a verdict by its number.
     fn count_verdict(&self, number: u8);
+}
+
+/// What became of an attempt to add an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is there.
+    Done,
+    /// Its key was there before.
+    Taken,
+    /// There is no room.
+    Full,
 }
 
 /// What a packet adds to counters.
@@ -105,12 +161,14 @@ pub struct Route {
     pub answer: RouteAnswer,
     /// The way; zero where there is none.
     pub hop: NextHop,
+    /// The largest IP packet that the way takes, where the answer is [`RouteAnswer::TooBig`]; 0 if that is not known.
+    pub mtu_bytes: u16,
 }
 
 impl Route {
     /// An answer without a way.
     pub const fn without_hop(answer: RouteAnswer) -> Self {
-        Self { answer, hop: NextHop { ethernet: [0; 3], ifindex: 0 } }
+        Self { answer, hop: NextHop { ethernet: [0; 3], ifindex: 0 }, mtu_bytes: 0 }
     }
 }
 

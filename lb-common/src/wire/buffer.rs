@@ -1,6 +1,6 @@
 //! A packet in ordinary memory, for tests, the simulator and `lbctl explain`.
 
-use super::{Packet, Window};
+use super::{Packet, Window, ethernet};
 
 /// Byte that unused room is filled with, so that an unwritten byte shows.
 const POISON: u8 = 0xa5;
@@ -38,6 +38,10 @@ impl Packet for BufferPacket {
         unsafe { Window::new(range.start as usize, range.end as usize) }
     }
 
+    fn len_bytes(&self) -> usize {
+        self.frame().len()
+    }
+
     fn grow_head(&mut self, bytes: u8) -> bool {
         match self.head.checked_sub(usize::from(bytes)) {
             Some(head) => {
@@ -46,6 +50,24 @@ impl Packet for BufferPacket {
             }
             None => false,
         }
+    }
+
+    fn shrink_head(&mut self, bytes: u8) -> bool {
+        let head = self.head + usize::from(bytes);
+        // The kernel keeps an Ethernet header's length (bpf_xdp_adjust_head).
+        let enough = head + ethernet::LEN <= self.bytes.len();
+        if enough {
+            self.head = head;
+        }
+        enough
+    }
+
+    fn trim(&mut self, bytes: usize) -> bool {
+        let enough = bytes >= ethernet::LEN && bytes <= self.frame().len();
+        if enough {
+            self.bytes.truncate(self.head + bytes);
+        }
+        enough
     }
 
     fn ingress_ifindex(&self) -> u32 {

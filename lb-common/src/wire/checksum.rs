@@ -33,6 +33,13 @@ impl Change {
         self.word(o0, n0).word(o1, n1).word(o2, n2).word(o3, n3)
     }
 
+    /// Both.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// The checksum field after the replacements: HC' = ~(~HC + ~m + m') (RFC 1624, equation 3).
     #[inline(always)]
     pub const fn apply(self, checksum: u16) -> u16 {

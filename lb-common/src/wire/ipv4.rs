@@ -15,6 +15,9 @@ pub const DONT_FRAGMENT: u16 = u16::from_be(0x4000);
 /// More Fragments and the fragment offset, as they lie in a packet.
 pub const FRAGMENT_BITS: u16 = u16::from_be(0x3fff);
 
+/// The fragment offset alone.
+pub const FRAGMENT_OFFSET: u16 = u16::from_be(0x1fff);
+
 /// Field offsets, by the RFC's names.
 pub mod field {
     /// Version (high four bits) and IHL.
@@ -45,8 +48,20 @@ pub type Ipv4<'a> = Chunk<'a, LEN>;
 /// Takes one from the TTL and adapts the checksum for it and for `address_change` (RFC 1624).
 #[inline(always)]
 pub fn route(header: Ipv4<'_>, address_change: checksum::Change) {
+    let ttl = header.byte::<{ field::TTL }>().wrapping_sub(1);
+    set_ttl_after(header, ttl, address_change);
+}
+
+/// Sets the TTL and adapts the checksum.
+#[inline(always)]
+pub fn set_ttl(header: Ipv4<'_>, ttl: u8) {
+    set_ttl_after(header, ttl, checksum::Change::NONE);
+}
+
+#[inline(always)]
+fn set_ttl_after(header: Ipv4<'_>, ttl: u8, address_change: checksum::Change) {
     let old = header.half::<{ field::TTL }>();
-    header.set_byte::<{ field::TTL }>(header.byte::<{ field::TTL }>().wrapping_sub(1));
+    header.set_byte::<{ field::TTL }>(ttl);
     let change = address_change.half(old, header.half::<{ field::TTL }>());
     let sum = header.half::<{ field::CHECKSUM }>();
     header.set_half::<{ field::CHECKSUM }>(change.apply(sum));

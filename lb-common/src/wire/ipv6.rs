@@ -6,6 +6,8 @@ use super::Chunk;
 pub const LEN_BYTES: u8 = 40;
 /// Length of the header.
 pub const LEN: usize = LEN_BYTES as usize;
+/// Bits of the first word that are the flow label.
+pub const FLOW_LABEL: u32 = 0x000f_ffff;
 
 /// Field offsets, by the RFC's names.
 pub mod field {
@@ -23,8 +25,35 @@ pub mod field {
     pub const DESTINATION: usize = 24;
 }
 
+/// Next header number of the hop-by-hop options header.
+pub const NEXT_HOP_BY_HOP: u8 = 0;
+/// Next header number of the routing header.
+pub const NEXT_ROUTING: u8 = 43;
 /// Next header number of the fragment header.
 pub const NEXT_FRAGMENT: u8 = 44;
+/// Next header number of the destination options header.
+pub const NEXT_DESTINATION_OPTIONS: u8 = 60;
+
+/// Field offsets of extension headers.
+pub mod extension {
+    /// Next header.
+    pub const NEXT_HEADER: usize = 0;
+    /// Length in units of eight bytes, without the first eight.
+    pub const LENGTH: usize = 1;
+    /// Segments left (routing header).
+    pub const SEGMENTS_LEFT: usize = 3;
+    /// Fragment offset and More Fragments (fragment header).
+    pub const FRAGMENT: usize = 2;
+    /// Identification (fragment header).
+    pub const IDENTIFICATION: usize = 4;
+    /// Length of the fragment header, and the least of all others.
+    pub const LEN: usize = 8;
+}
+
+/// More Fragments and the fragment offset of a fragment header, as they lie in a packet.
+pub const FRAGMENT_BITS: u16 = u16::from_be(0xfff9);
+/// The fragment offset alone.
+pub const FRAGMENT_OFFSET: u16 = u16::from_be(0xfff8);
 
 /// The header.
 pub type Ipv6<'a> = Chunk<'a, LEN>;

@@ -6,10 +6,12 @@
 
 pub mod checksum;
 pub mod ethernet;
+pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod tcp;
 pub mod udp;
+pub mod vlan;
 
 use core::marker::PhantomData;
 
@@ -18,8 +20,17 @@ pub trait Packet {
     /// The bytes of the packet, from the Ethernet header on.
     fn window(&self) -> Window<'_>;
 
+    /// Length of the packet in bytes. It may be more than the window shows, where a packet lies in several pieces.
+    fn len_bytes(&self) -> usize;
+
     /// Makes the packet `bytes` longer at its head (the new bytes hold anything); false when there is no room.
     fn grow_head(&mut self, bytes: u8) -> bool;
+
+    /// Takes `bytes` off the packet's head; false when it has no more than that.
+    fn shrink_head(&mut self, bytes: u8) -> bool;
+
+    /// Takes bytes off the packet's end until it has `bytes`, which must not be more than it has; false if that cannot be.
+    fn trim(&mut self, bytes: usize) -> bool;
 
     /// Index of the interface that the packet came in by.
     fn ingress_ifindex(&self) -> u32;
@@ -64,6 +75,32 @@ impl<'a> Window<'a> {
         let start = self.start + offset;
         if start + N > self.end { None } else { Some(Chunk { start, packet: PhantomData }) }
     }
+
+    /// The same for an offset that is found out from the packet, checked by itself.
+    ///
+    /// Of two checks the compiler leaves out the one that the other covers, before or after it. The kernel's verifier does
+    /// not see that where their offsets are not constants; so here the compiler may not relate them. Stages behind the fast
+    /// path use it throughout.
+    #[inline(always)]
+    pub fn chunk_at<const N: usize>(self, offset: usize) -> Option<Chunk<'a, N>> {
+        let start = opaque(self.start + offset);
+        if start + N > self.end { None } else { Some(Chunk { start, packet: PhantomData }) }
+    }
+}
+
+/// The same number, of which the compiler knows nothing any more.
+#[inline(always)]
+fn opaque(number: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: a register moved onto itself. Without any instruction the linker would write two lines of debug information
+        // for one place, which the kernel refuses.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(nomem, nostack, preserves_flags)) };
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
 }
 
 /// `N` bytes of a packet.

@@ -1,7 +1,9 @@
 //! UDP (RFC 768).
 
+/// Length of the header, as the number that lengths are reckoned with.
+pub const LEN_BYTES: u8 = 8;
 /// Length of the header.
-pub const LEN: usize = 8;
+pub const LEN: usize = LEN_BYTES as usize;
 /// IP protocol number.
 pub const PROTOCOL: u8 = network_types::ip::IpProto::Udp as u8;
 

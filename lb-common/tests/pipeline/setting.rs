@@ -5,7 +5,7 @@ use lb_common::abi::{
     Backend, BackendFlags, ForwardMode, ReverseKey, ReverseValue, ServiceKey, ServiceValue, Slot, address,
 };
 use lb_common::hash::HashKey;
-use lb_common::pipeline::{Verdict, dsr_ipip, process};
+use lb_common::pipeline::{Verdict, process, tunnel};
 use lb_common::tables::{MemTables, NextHop, Route, RouteAnswer};
 use lb_common::wire::BufferPacket;
 use proptest::prelude::*;
@@ -65,7 +65,9 @@ impl Setting {
             tables.reverse.insert(key, value);
         }
         let hop = NextHop { ethernet: [7; 3], ifindex: EGRESS };
-        tables.routes.insert(address(self.client.ip()), Route { answer: RouteAnswer::Found, hop });
+        tables
+            .routes
+            .insert(address(self.client.ip()), Route { answer: RouteAnswer::Found, hop, mtu_bytes: 0 });
         tables
     }
 
@@ -78,13 +80,17 @@ impl Setting {
             address: destination,
             tunnel_source: source,
             port: self.target.port().to_be(),
-            flags: BackendFlags::VALID | BackendFlags::RESOLVED,
+            flags: BackendFlags::VALID
+                | BackendFlags::RESOLVED
+                | if self.target.is_ipv6() { BackendFlags::V6 } else { 0 },
             mtu_bytes: u16::MAX,
             outer_sum: match self.target {
-                SocketAddr::V4(_) => dsr_ipip::outer_sum(outer_source, outer_destination),
+                SocketAddr::V4(_) => tunnel::ipip_sum(outer_source, outer_destination),
                 SocketAddr::V6(_) => 0,
             },
-            zero: [0; 2],
+            tunnel_vary: 0,
+            snat_first: 0,
+            snat_count: 0,
         }
     }
 }

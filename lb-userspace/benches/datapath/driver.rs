@@ -10,7 +10,7 @@ use lb_common::abi::{
     Backend, BackendFlags, ForwardMode, Phase, ServiceKey, ServiceValue, Slot, address, mapped,
 };
 use lb_common::maglev::{self, Member};
-use lb_common::pipeline::dsr_ipip;
+use lb_common::pipeline::tunnel;
 use rustix::time::{ClockId, clock_gettime};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -186,10 +186,12 @@ fn backend(case: &Case, index: u32) -> Backend {
         address: if case.v6 { address(server) } else { mapped(destination) },
         tunnel_source: address(node),
         port: if case.number == ForwardMode::Nat { 8080_u16.to_be() } else { 0 },
-        flags: BackendFlags::VALID | BackendFlags::RESOLVED,
+        flags: BackendFlags::VALID | BackendFlags::RESOLVED | if case.v6 { BackendFlags::V6 } else { 0 },
         mtu_bytes: 1500,
-        outer_sum: if case.v6 { 0 } else { dsr_ipip::outer_sum(source, destination) },
-        zero: [0; 2],
+        outer_sum: if case.v6 { 0 } else { tunnel::ipip_sum(source, destination) },
+        tunnel_vary: 0,
+        snat_first: 0,
+        snat_count: 0,
     }
 }
 

@@ -20,7 +20,8 @@ const FLOWS: u32 = 1_000_000;
 /// Counts; the median is reported.
 const ROUNDS: usize = 9;
 /// Room in the maps.
-const CAPACITY: Capacity = Capacity { services: 64, backends: 1_024, slots: 65_536, flows: 1 << 21 };
+const CAPACITY: Capacity =
+    Capacity { services: 64, backends: 1_024, slots: 65_536, flows: 1 << 21, sessions: 64 };
 /// The site: one service, ten backends.
 const SITE: &str = r#"
     [node]

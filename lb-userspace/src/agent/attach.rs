@@ -94,17 +94,12 @@ async fn attach_one(
         },
     };
     let adopted = attached == Attached::Adopted;
+    let program_id = netlink.link_by_name(name).await?.xdp.map_or(0, |xdp| xdp.program_id);
     tracing::info!(
         "{name}: XDP {mode:?}{}",
         if adopted { ", link of an earlier lbd taken over" } else { "" }
     );
-    Ok(InterfaceInfo {
-        name: name.to_owned(),
-        ifindex: link.index,
-        mode,
-        program_id: dataplane.program_id()?,
-        adopted,
-    })
+    Ok(InterfaceInfo { name: name.to_owned(), ifindex: link.index, mode, program_id, adopted })
 }
 
 async fn no_interface(netlink: &Netlink, name: &str) -> AgentError {
@@ -133,13 +128,13 @@ pub fn notices(interfaces: &[InterfaceInfo], mode: XdpMode) -> Vec<String> {
 /// and came back is a new one. Returns sentences about those that could not be mended.
 pub async fn mend(state: &mut State) -> Vec<String> {
     let node = state.loaded.model.node.clone();
-    let Ok(program) = state.dataplane.program_id() else { return Vec::new() };
+    let Ok(programs) = state.dataplane.program_ids() else { return Vec::new() };
     let mut problems = Vec::new();
     for name in &node.interfaces {
         let link = state.netlink.link_by_name(name).await.ok();
         let known = state.interfaces.iter().find(|interface| interface.name == *name);
         let in_place = |link: &Link| {
-            link.xdp.is_some_and(|xdp| xdp.program_id == program)
+            link.xdp.is_some_and(|xdp| programs.contains(&xdp.program_id))
                 && known.is_some_and(|known| known.ifindex == link.index)
         };
         if link.as_ref().is_some_and(in_place) {

@@ -102,6 +102,7 @@ async fn start(
             backends: limits.backends,
             slots: limits.slots,
             flows: limits.flows,
+            sessions: limits.sessions,
         },
         log_level: log_level(model.node.datapath_log),
     })?;
@@ -169,6 +170,13 @@ async fn serve(state: &mut State) -> Result<(), AgentError> {
             state.dataplane.detach(&name)?;
             tracing::info!("{name}: program taken off, no longer among node.interfaces");
         }
+    }
+    state.dataplane.retire_former()?;
+    for (program, reason) in state.dataplane.refused() {
+        notices.push(format!(
+            "this kernel refused a part of the datapath, {program} ({reason}); packets that need it go to the stack and \
+             are counted as `unavailable`"
+        ));
     }
     tokio::task::block_in_place(|| state.reconcile_to(&model))?;
     notices.extend(vips::assign(&state.netlink, &model).await);

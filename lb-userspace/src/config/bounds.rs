@@ -49,6 +49,8 @@ pub const LIMIT_SLOTS: RangeInclusive<u32> = 1_024..=67_108_864;
 pub const POOL_SLOTS: RangeInclusive<u32> = 251..=1_048_573;
 /// `node.limits.flows`.
 pub const LIMIT_FLOWS: RangeInclusive<u32> = 16_384..=16_777_216;
+/// `node.limits.sessions`.
+pub const LIMIT_SESSIONS: RangeInclusive<u32> = 1_024..=16_777_216;
 /// Default of `pools.*.slots`.
 pub const DEFAULT_POOL_SLOTS: u32 = 16_381;
 /// Weight of a backend.

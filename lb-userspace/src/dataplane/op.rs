@@ -17,7 +17,12 @@ pub struct Capacity {
     pub slots: u32,
     /// Flows that are remembered.
     pub flows: u32,
+    /// Sessions of `full-nat`.
+    pub sessions: u32,
 }
+
+/// Pieces that a range of ports may fall into, each of them a prefix: 1 to 65,534 is the worst.
+const PIECES_OF_A_RANGE: u32 = 30;
 
 impl Capacity {
     /// How fast flows may be recorded on each of `cpus` CPUs, by `lb_common::abi::RecordKind`.
@@ -30,6 +35,21 @@ impl Capacity {
         let anyone = RecordRate { per_second: share(128), burst: share(32) };
         let established = RecordRate { per_second: share(64), burst: share(16) };
         [anyone, established, anyone]
+    }
+
+    /// Keys of the service table: frontends, and the addresses that they are on.
+    pub const fn service_keys(&self) -> u32 {
+        self.services.saturating_mul(2)
+    }
+
+    /// Pieces of frontends' ranges of ports.
+    pub const fn ranges(&self) -> u32 {
+        self.services.saturating_mul(PIECES_OF_A_RANGE)
+    }
+
+    /// Pieces of ranges of ports that replies come from.
+    pub const fn reverse_ranges(&self) -> u32 {
+        self.reverse().saturating_mul(PIECES_OF_A_RANGE)
     }
 
     /// Entries of the return path.

@@ -49,7 +49,7 @@ fn observed(slot: Slot) -> Observed {
         zero: [0; 2],
     };
     Observed {
-        capacity: Capacity { services: 1, backends: 2, slots: 300, flows: 1024 },
+        capacity: Capacity { services: 1, backends: 2, slots: 300, flows: 1024, sessions: 64 },
         settings: Settings::default(),
         services: BTreeMap::from([(key, value)]),
         reverse: BTreeMap::new(),

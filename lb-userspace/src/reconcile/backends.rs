@@ -6,7 +6,7 @@ use super::{BackendName, Desired, Hop, ReconcileError};
 use crate::dataplane::{Observed, Op};
 use crate::model::{Backend, ForwardMode, Model};
 use lb_common::abi::{self, BackendFlags, BackendIdentity, address};
-use lb_common::pipeline::dsr_ipip;
+use lb_common::pipeline::tunnel;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -105,7 +105,8 @@ pub(super) fn backend_entry(
             return valid.map_or(blank, |before| with_way(*before, None));
         }
         ForwardMode::Nat | ForwardMode::DsrL2 | ForwardMode::DsrIpip => {
-            abi::Backend { flags: BackendFlags::VALID, ..blank }
+            let v6 = if backend.address.is_ipv6() { BackendFlags::V6 } else { 0 };
+            abi::Backend { flags: BackendFlags::VALID | v6, ..blank }
         }
     };
     if let (ForwardMode::DsrIpip, Some(source)) = (mode, source) {
@@ -113,7 +114,7 @@ pub(super) fn backend_entry(
         if let ([_, _, _, source], [_, _, _, destination], true) =
             (entry.tunnel_source, entry.address, backend.address.is_ipv4())
         {
-            entry.outer_sum = dsr_ipip::outer_sum(source, destination);
+            entry.outer_sum = tunnel::ipip_sum(source, destination);
         }
     }
     with_way(entry, hop.as_ref())

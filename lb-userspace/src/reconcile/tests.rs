@@ -9,7 +9,7 @@ use lb_common::abi::{BackendFlags, Slot};
 use lb_common::hash::HashKey;
 use proptest::prelude::*;
 
-const CAPACITY: Capacity = Capacity { services: 16, backends: 32, slots: 4096, flows: 4096 };
+const CAPACITY: Capacity = Capacity { services: 16, backends: 32, slots: 4096, flows: 4096, sessions: 64 };
 const SLOTS: u32 = 251;
 /// Rounds that any change takes at most here.
 const MAX_ROUNDS: usize = 8;
@@ -369,7 +369,7 @@ fn with_nobody_left_old_flows_keep_their_backend() {
 
 #[test]
 fn too_many_backends_and_slots_are_told() {
-    let small = Capacity { services: 1, backends: 2, slots: 300, flows: 1024 };
+    let small = Capacity { services: 1, backends: 2, slots: 300, flows: 1024, sessions: 64 };
     let mut world = World::new(small);
     let three = model(ForwardMode::Nat, vec![backend(1), backend(2), backend(3)], &[[192, 0, 2, 1]]);
     assert!(matches!(
@@ -434,7 +434,8 @@ fn a_way_that_was_not_looked_up_yet_stays_as_it_was() {
 /// Room for one table beside those of all pools: every pool changes, one after the other.
 #[test]
 fn several_pools_change_with_room_for_one_new_table() {
-    let mut world = World::new(Capacity { services: 16, backends: 32, slots: 4 * SLOTS, flows: 4096 });
+    let mut world =
+        World::new(Capacity { services: 16, backends: 32, slots: 4 * SLOTS, flows: 4096, sessions: 64 });
     let pools = |count: u8| {
         let mut all = model(ForwardMode::Nat, vec![backend(1)], &[]);
         all.pools.clear();

@@ -85,7 +85,7 @@ fn every_key_reaches_the_model() {
             tunnel_sources: vec![ip("10.0.0.1"), ip("2001:db8::1")],
             control_socket: PathBuf::from("/run/other.sock"),
             bpffs: PathBuf::from("/mnt/bpf"),
-            limits: Limits { services: 10, backends: 20, slots: 2_000, flows: 50_000 },
+            limits: Limits { services: 10, backends: 20, slots: 2_000, flows: 50_000, sessions: 262_144 },
         }
     );
     let http = HttpCheck {

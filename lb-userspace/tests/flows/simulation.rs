@@ -59,7 +59,8 @@ fn look(keeper: &mut Keeper, spy: &mut Spy, world: &World) -> Result<(), KeepErr
 
 impl Simulation {
     fn new(setup: &Setup) -> Self {
-        let capacity = Capacity { services: 16, backends: 32, slots: 4_096, flows: setup.flows };
+        let capacity =
+            Capacity { services: 16, backends: 32, slots: 4_096, flows: setup.flows, sessions: 64 };
         let mut world = World::new(setup);
         // Flows are stamped with whole seconds: where in one a sequence begins matters.
         world.now_ms += setup.key.0 % 1_000;

@@ -10,7 +10,7 @@ use lb_common::abi::{
 };
 use lb_common::hash::HashKey;
 use lb_tests::fixtures::{CAPACITY, Counted, Fixture, Service, World};
-use lb_userspace::dataplane::kernel::{KernelConfig, KernelDataplane, LogLevel, remove};
+use lb_userspace::dataplane::kernel::{KernelConfig, KernelDataplane, Layout, LogLevel, remove};
 use lb_userspace::dataplane::{Capacity, Dataplane as _, Op};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -99,8 +99,17 @@ impl Bed {
     pub fn new(log_level: LogLevel) -> anyhow::Result<Self> {
         let bpffs = pin_directory();
         let pinned = Pinned(bpffs.clone());
-        let capacity = Capacity { services: CAPACITY, backends: CAPACITY, slots: CAPACITY, flows: CAPACITY };
+        let capacity = Capacity {
+            services: CAPACITY,
+            backends: CAPACITY,
+            slots: CAPACITY,
+            flows: CAPACITY,
+            sessions: CAPACITY,
+        };
         let mut dataplane = KernelDataplane::open(&KernelConfig { bpffs, capacity, log_level })?;
+        if let [(program, reason), ..] = dataplane.refused() {
+            anyhow::bail!("the kernel refused {program}: {reason}");
+        }
         let [key_0, key_1] = dataplane.observe()?.settings.hash_key;
         let world = World::new(HashKey(key_0, key_1));
         routes::set_up(&world)?;
@@ -144,7 +153,7 @@ impl Bed {
         let mut out = vec![0; frame.len() + GROWTH_BYTES];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
-        let result = self.dataplane.program()?.test_run(options)?;
+        let result = self.dataplane.program(Layout::Whole)?.test_run(options)?;
         let length = usize::try_from(result.data_size_out)?;
         ensure!(length <= out.len(), "the frame grew to {length} bytes");
         out.truncate(length);

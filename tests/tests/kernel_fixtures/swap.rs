@@ -9,7 +9,7 @@ use aya_obj::programs::XdpAttachType;
 use lb_common::abi::{Backend, BackendFlags, BackendIdentity, Slot, address};
 use lb_tests::fixtures::{Protocol, Shape};
 use lb_userspace::config;
-use lb_userspace::dataplane::kernel::{KernelConfig, KernelDataplane, LogLevel};
+use lb_userspace::dataplane::kernel::{KernelConfig, KernelDataplane, Layout, LogLevel};
 use lb_userspace::dataplane::{Capacity, Dataplane as _, Observed, Op};
 use lb_userspace::keeper::{Keeper, Now, Sight, Surroundings};
 use lb_userspace::model::Model;
@@ -31,7 +31,8 @@ const REPEAT: u32 = 2_000;
 const FEW_SLOTS: u32 = 251;
 const MANY_SLOTS: u32 = 509;
 /// Room for all tables; what is not in use is poisoned.
-const CAPACITY: Capacity = Capacity { services: 4, backends: 64, slots: 4 * MANY_SLOTS, flows: 65_536 };
+const CAPACITY: Capacity =
+    Capacity { services: 4, backends: 64, slots: 4 * MANY_SLOTS, flows: 65_536, sessions: 64 };
 /// Index of a backend that no table has.
 const POISON: u32 = 63;
 /// Interface that a test run receives on: loopback.
@@ -150,7 +151,7 @@ fn send(program: &Xdp, sender: u8, stop: &AtomicBool, sent: &AtomicU64) -> anyho
 
 /// Another handle of the loaded program, for a thread of its own.
 fn handle(dataplane: &mut KernelDataplane) -> anyhow::Result<Xdp> {
-    let info = dataplane.program()?.info()?;
+    let info = dataplane.program(Layout::Whole)?.info()?;
     Ok(Xdp::from_program_info(info, "lb_xdp".into(), XdpAttachType::Interface)?)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::address::parse_host;
 use crate::config::bounds::{
     DEFAULT_BPFFS, DEFAULT_CONTROL_SOCKET, INTERFACE_BYTES, LIMIT_BACKENDS, LIMIT_FLOWS, LIMIT_SERVICES,
-    LIMIT_SLOTS, MAX_PATH_BYTES, MAX_SOCKET_PATH_BYTES,
+    LIMIT_SESSIONS, LIMIT_SLOTS, MAX_PATH_BYTES, MAX_SOCKET_PATH_BYTES,
 };
 use crate::config::field::Field;
 use crate::config::problem::{Problem, Problems, quoted};
@@ -38,6 +38,7 @@ pub(in crate::config) struct LimitsDraft {
     pub backends: (u32, Option<Span>),
     pub slots: (u32, Option<Span>),
     pub flows: (u32, Option<Span>),
+    pub sessions: (u32, Option<Span>),
 }
 
 impl NodeDraft {
@@ -77,12 +78,13 @@ impl NodeDraft {
 impl LimitsDraft {
     /// The limits of a file that has no `[node]`.
     pub fn defaults() -> Self {
-        let Limits { services, backends, slots, flows } = Limits::default();
+        let Limits { services, backends, slots, flows, sessions } = Limits::default();
         Self {
             services: (services, None),
             backends: (backends, None),
             slots: (slots, None),
             flows: (flows, None),
+            sessions: (sessions, None),
         }
     }
 
@@ -95,6 +97,7 @@ impl LimitsDraft {
         read_limit(reader.optional("backends"), &LIMIT_BACKENDS, &mut limits.backends, problems);
         read_limit(reader.optional("slots"), &LIMIT_SLOTS, &mut limits.slots, problems);
         read_limit(reader.optional("flows"), &LIMIT_FLOWS, &mut limits.flows, problems);
+        read_limit(reader.optional("sessions"), &LIMIT_SESSIONS, &mut limits.sessions, problems);
         reader.finish(problems);
         limits
     }
@@ -105,6 +108,7 @@ impl LimitsDraft {
             backends: self.backends.0,
             slots: self.slots.0,
             flows: self.flows.0,
+            sessions: self.sessions.0,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Attaching to interfaces, and adopting links that are pinned.
 
-use super::{KernelDataplane, KernelError, Pins};
+use super::{KernelDataplane, KernelError, Layout, Pins};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, XdpMode, loaded_programs};
@@ -34,7 +34,7 @@ impl KernelDataplane {
             Pins::remove(&path)?;
         }
         if native {
-            match self.attach_new(interface, &path, XdpMode::Driver) {
+            match self.attach_native(interface, &path) {
                 Ok(()) => return Ok(Attached::Native),
                 Err(KernelError::NoNativeMode { source, .. }) if generic => {
                     tracing::warn!("{interface}: no native XDP ({source}), trying generic mode");
@@ -42,8 +42,29 @@ impl KernelDataplane {
                 Err(error) => return Err(error),
             }
         }
-        self.attach_new(interface, &path, XdpMode::Skb)?;
+        self.attach_new(interface, &path, XdpMode::Skb, Layout::Whole)?;
         Ok(Attached::Generic)
+    }
+
+    /// Packets in one piece are quicker and every driver has them; where one refuses, it may be for a large MTU, and take
+    /// packets in several pieces.
+    fn attach_native(&mut self, interface: &str, path: &Path) -> Result<(), KernelError> {
+        let refusal = match self.attach_new(interface, path, XdpMode::Driver, Layout::Whole) {
+            Err(KernelError::NoNativeMode { interface, source }) => {
+                KernelError::NoNativeMode { interface, source }
+            }
+            result => return result,
+        };
+        match self.attach_new(interface, path, XdpMode::Driver, Layout::Pieces) {
+            Ok(()) => {
+                tracing::info!("{interface}: packets may come in several pieces (a large MTU)");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!("{interface}: not with packets in several pieces, either: {error}");
+                Err(refusal)
+            }
+        }
     }
 
     /// Replaces the program of a pinned link; false when its interface is gone.
@@ -52,26 +73,37 @@ impl KernelDataplane {
             interface: interface.to_owned(),
             source,
         };
-        let pinned = PinnedLink::from_pin(path).map_err(|error| failed(error.into()))?;
-        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
-        let program = self.program()?;
-        match program.attach_to_link(link) {
-            Ok(id) => {
-                // The pin keeps it attached; our descriptor would outlive a removal of the pin.
-                drop(program.take_link(id).map_err(|error| failed(error.into()))?);
-                Ok(true)
+        let mut refusal = None;
+        // Where packets in one piece are refused, the link was made for several.
+        for layout in [Layout::Whole, Layout::Pieces] {
+            let pinned = PinnedLink::from_pin(path).map_err(|error| failed(error.into()))?;
+            let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
+            let program = self.program(layout)?;
+            match program.attach_to_link(link) {
+                Ok(id) => {
+                    // The pin keeps it attached; our descriptor would outlive a removal of the pin.
+                    drop(program.take_link(id).map_err(|error| failed(error.into()))?);
+                    return Ok(true);
+                }
+                Err(ProgramError::SyscallError(error))
+                    if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
+                {
+                    return Ok(false);
+                }
+                Err(error) => refusal = refusal.or(Some(error)),
             }
-            Err(ProgramError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(failed(error.into())),
         }
+        refusal.map_or(Ok(false), |error| Err(failed(error.into())))
     }
 
-    fn attach_new(&mut self, interface: &str, path: &Path, mode: XdpMode) -> Result<(), KernelError> {
-        let program = self.program()?;
+    fn attach_new(
+        &mut self,
+        interface: &str,
+        path: &Path,
+        mode: XdpMode,
+        layout: Layout,
+    ) -> Result<(), KernelError> {
+        let program = self.program(layout)?;
         let link = program.attach(interface, mode).map_err(|error| attach_error(interface, mode, error))?;
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| KernelError::Attach {
             interface: interface.to_owned(),
@@ -101,14 +133,12 @@ impl KernelDataplane {
         self.pins.linked_interfaces()
     }
 
-    /// The kernel's id of the program.
+    /// The kernel's ids of the programs that interfaces may have.
     ///
     /// # Errors
     /// When the kernel does not tell.
-    pub fn program_id(&mut self) -> Result<u32, KernelError> {
-        let info =
-            self.program()?.info().map_err(|source| KernelError::Program { source: Box::new(source) })?;
-        Ok(info.id())
+    pub fn program_ids(&mut self) -> Result<Vec<u32>, KernelError> {
+        self.programs.ids()
     }
 }
 

@@ -84,7 +84,7 @@ impl Maps {
     pub(super) fn take(ebpf: &mut Ebpf, capacity: Capacity) -> Result<Self, KernelError> {
         Ok(Self {
             capacity,
-            services: take_places(ebpf, names::SERVICES, capacity.services)?,
+            services: take_places(ebpf, names::SERVICES, capacity.service_keys())?,
             reverse: take_places(ebpf, names::REVERSE, capacity.reverse())?,
             slots: take_mapped(ebpf, names::SLOTS, capacity.slots)?,
             backends: take_mapped(ebpf, names::BACKENDS, capacity.backends)?,
@@ -129,7 +129,7 @@ impl Maps {
 }
 
 /// Waits until every program run that began before has ended: `MEMBARRIER_CMD_GLOBAL` is a `synchronize_rcu`.
-fn wait_for_readers() {
+pub(super) fn wait_for_readers() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: the call takes two plain numbers and touches no memory of ours.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0) };

@@ -10,20 +10,19 @@ mod maps;
 mod mmap;
 mod pins;
 mod places;
+mod programs;
 
 pub use attach::{Attached, program_name};
 pub use pins::Pins;
+pub use programs::Layout;
 
 use super::{Capacity, DataplaneError};
 use aya::maps::{Array, MapData, MapInfo};
 use aya::programs::Xdp;
-use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{ABI_VERSION, Settings, names, place};
+use lb_common::abi::{ABI_VERSION, ANSWER_KINDS, RecordRate, SNAT_ADDRESSES, Settings, names, place};
 use maps::{Maps, Raw};
+use programs::Programs;
 use std::path::{Path, PathBuf};
-
-/// The object that the build made of lb-ebpf.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-datapath.o"));
 
 /// Level of the datapath's log, by aya-log's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +173,8 @@ pub enum KernelError {
 
 /// The program and its maps.
 pub struct KernelDataplane {
-    ebpf: Ebpf,
+    programs: Programs,
+    settings: Settings,
     maps: Maps,
     pins: Pins,
     log_level: LogLevel,
@@ -217,15 +217,14 @@ impl KernelDataplane {
             Some(settings) => settings,
             None => new_settings()?,
         };
-        let mut ebpf = load(&pins, config, &settings)?;
-        let program: &mut Xdp = program(&mut ebpf)?;
-        program.load().map_err(|source| KernelError::Program { source: Box::new(source) })?;
-        let mut maps = Maps::take(&mut ebpf, config.capacity)?;
+        let mut programs = Programs::load(&pins, config, &settings)?;
+        let mut maps = Maps::take(programs.ebpf(), config.capacity)?;
         let cpus = aya::util::nr_cpus().map_err(|(call, source)| DataplaneError::System { call, source })?;
         let record_rates = config.capacity.record_rates(u32::try_from(cpus).unwrap_or(u32::MAX));
-        maps.write_settings(&Settings { record_rates, ..settings })?;
+        maps.write_settings(&Settings { record_rates, answer_rates: ANSWER_RATES, ..settings })?;
         Ok(Self {
-            ebpf,
+            programs,
+            settings,
             maps,
             pins,
             log_level: config.log_level,
@@ -235,12 +234,25 @@ impl KernelDataplane {
         })
     }
 
-    /// The loaded program, for attaching and for test runs.
+    /// The loaded program, for attaching and for test runs. That for packets in pieces is loaded when it is first needed.
     ///
     /// # Errors
-    /// [`KernelError::Incomplete`], which a sound build excludes.
-    pub fn program(&mut self) -> Result<&mut Xdp, KernelError> {
-        program(&mut self.ebpf)
+    /// [`KernelError::Incomplete`], which a sound build excludes; what the kernel says to packets in pieces.
+    pub fn program(&mut self, layout: Layout) -> Result<&mut Xdp, KernelError> {
+        self.programs.first(layout, &self.settings)
+    }
+
+    /// Lets go of what an earlier agent loaded. To be called once every interface has a program of this one.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn retire_former(&self) -> Result<(), KernelError> {
+        self.programs.retire_others()
+    }
+
+    /// Parts of the datapath that this kernel refused, with its reasons.
+    pub fn refused(&self) -> &[(&'static str, String)] {
+        &self.programs.refused
     }
 }
 
@@ -263,37 +275,16 @@ fn version(release: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
-    let program = ebpf.program_mut(names::PROGRAM).ok_or(KernelError::Incomplete(names::PROGRAM))?;
-    program.try_into().map_err(|_| KernelError::Incomplete(names::PROGRAM))
-}
-
-fn load(pins: &Pins, config: &KernelConfig, settings: &Settings) -> Result<Ebpf, KernelError> {
-    let [key_0, key_1] = settings.hash_key;
-    let level = config.log_level as u8;
-    let service_mask = place::places(config.capacity.services) - 1;
-    let reverse_mask = place::places(config.capacity.reverse()) - 1;
-    let mut loader = EbpfLoader::new();
-    loader
-        .override_global(names::HASH_KEY_0, &key_0, true)
-        .override_global(names::HASH_KEY_1, &key_1, true)
-        .override_global(names::SERVICE_MASK, &service_mask, true)
-        .override_global(names::REVERSE_MASK, &reverse_mask, true)
-        .override_global(aya_log::LEVEL, &level, false);
-    for name in names::PINNED {
-        loader.map_pin_path(name, pins.map(name));
-    }
-    for (name, entries) in sizes(config.capacity) {
-        loader.map_max_entries(name, entries);
-    }
-    loader.load(OBJECT).map_err(|source| KernelError::Load { source: Box::new(source) })
-}
-
 /// Sizes that the configuration sets. The return path has an entry for each frontend and backend of a nat pool.
-fn sizes(capacity: Capacity) -> [(&'static str, u32); 8] {
-    let Capacity { services, backends, slots, flows } = capacity;
+fn sizes(capacity: Capacity) -> [(&'static str, u32); 13] {
+    let Capacity { services, backends, slots, flows, sessions } = capacity;
     [
-        (names::SERVICES, place::places(services)),
+        (names::RANGES, capacity.ranges()),
+        (names::NETWORKS, services),
+        (names::REVERSE_RANGES, capacity.reverse_ranges()),
+        (names::SESSIONS, sessions.saturating_mul(2)),
+        (names::SNAT, SNAT_ADDRESSES),
+        (names::SERVICES, place::places(capacity.service_keys())),
         (names::SLOTS, slots),
         (names::BACKENDS, backends),
         (names::IDENTITIES, backends),
@@ -303,6 +294,11 @@ fn sizes(capacity: Capacity) -> [(&'static str, u32); 8] {
         (names::FLOWS, flows),
     ]
 }
+
+/// Answers of the datapath's own that leave each CPU: echo replies and ICMP errors. Enough for people and path MTU
+/// discovery, and no weapon.
+const ANSWER_RATES: [RecordRate; ANSWER_KINDS] =
+    [RecordRate { per_second: 1_000, burst: 200 }, RecordRate { per_second: 1_000, burst: 200 }];
 
 /// The settings of an earlier agent.
 fn pinned_settings(pins: &Pins) -> Result<Option<Settings>, KernelError> {
@@ -357,6 +353,9 @@ pub fn remove(bpffs: &Path) -> Result<Vec<String>, KernelError> {
     }
     for name in names::PINNED {
         Pins::remove(&pins.map(name))?;
+    }
+    for (_, path) in pins.stages()? {
+        Pins::remove(&path)?;
     }
     pins.remove_directory();
     Ok(interfaces)

@@ -1,6 +1,6 @@
 //! Where maps and links are pinned, and the bpffs under it.
 
-use super::KernelError;
+use super::{KernelError, Layout};
 use lb_common::abi::ABI_VERSION;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Where bpffs is mounted by convention.
 const BPFFS: &str = "/sys/fs/bpf";
+
+/// What the names of tables of stages begin with.
+const STAGES_PREFIX: &str = "stages-";
 
 /// The pins of one ABI version.
 #[derive(Clone, Debug)]
@@ -76,26 +79,51 @@ impl Pins {
         self.directory.join(format!("link-{}", interface.replace('.', "%")))
     }
 
+    /// Where the table of stages of a load is pinned.
+    pub(super) fn stage(&self, generation: u32, layout: Layout) -> PathBuf {
+        let kind = match layout {
+            Layout::Whole => "whole",
+            Layout::Pieces => "pieces",
+        };
+        self.directory.join(format!("{STAGES_PREFIX}{generation}-{kind}"))
+    }
+
+    /// Tables of stages that are pinned, each with the number of its load.
+    ///
+    /// # Errors
+    /// When the directory cannot be read; one that is missing has none.
+    pub(super) fn stages(&self) -> Result<Vec<(u32, PathBuf)>, KernelError> {
+        let numbered = |name: String| {
+            let number = name.strip_prefix(STAGES_PREFIX)?.split('-').next()?.parse().ok()?;
+            Some((number, self.directory.join(name)))
+        };
+        Ok(self.names()?.into_iter().filter_map(numbered).collect())
+    }
+
     /// Interfaces that have a pinned link.
     ///
     /// # Errors
     /// When the directory cannot be read; one that is missing has none.
     pub fn linked_interfaces(&self) -> Result<Vec<String>, KernelError> {
+        let interface = |name: String| Some(name.strip_prefix("link-")?.replace('%', "."));
+        let mut interfaces: Vec<String> = self.names()?.into_iter().filter_map(interface).collect();
+        interfaces.sort();
+        Ok(interfaces)
+    }
+
+    /// Names of everything that is pinned.
+    fn names(&self) -> Result<Vec<String>, KernelError> {
         let failed = |source| KernelError::Pins { path: self.directory.clone(), source };
         let entries = match std::fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed(error)),
         };
-        let mut interfaces = Vec::new();
+        let mut names = Vec::new();
         for entry in entries {
-            let name = entry.map_err(failed)?.file_name();
-            if let Some(interface) = name.to_str().and_then(|name| name.strip_prefix("link-")) {
-                interfaces.push(interface.replace('%', "."));
-            }
+            names.extend(entry.map_err(failed)?.file_name().into_string());
         }
-        interfaces.sort();
-        Ok(interfaces)
+        Ok(names)
     }
 
     /// Removes a pin; whether there was one.
