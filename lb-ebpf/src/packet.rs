@@ -31,6 +31,12 @@ impl Packet for XdpPacket {
     }
 
     #[inline(always)]
+    fn shrink_head(&mut self, bytes: u8) -> bool {
+        // SAFETY: as for `grow_head`.
+        unsafe { bpf_xdp_adjust_head(self.ctx, i32::from(bytes)) == 0 }
+    }
+
+    #[inline(always)]
     fn ingress_ifindex(&self) -> u32 {
         // SAFETY: `ctx` is the kernel's context of this run.
         unsafe { (*self.ctx).ingress_ifindex }

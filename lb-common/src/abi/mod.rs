@@ -19,6 +19,7 @@ pub use backend::{Backend, BackendFlags, BackendIdentity};
 pub use counters::{BackendCounters, ServiceCounters, TrafficCounters};
 pub use flow::{FlowCell, FlowKey, FlowState, FlowValue};
 pub use reason::{DropReason, ForwardReason, PassReason, VERDICT_NUMBERS, verdict_name};
+pub(crate) use reason::reasons;
 pub use recorder::{FlowCounters, RECORD_KINDS, RecordKind, RecordRate, Recorder, Recording};
 pub use reverse::{REVERSE_PER_BACKEND, ReverseEntry, ReverseKey, ReverseValue};
 pub use service::{Affinity, ForwardMode, ServiceEntry, ServiceKey, ServiceValue};

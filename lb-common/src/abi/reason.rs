@@ -35,6 +35,8 @@ macro_rules! reasons {
     };
 }
 
+pub(crate) use reasons;
+
 reasons! {
     /// Why a packet went to the kernel's stack untouched (or, where said, rewritten).
     PassReason {

@@ -1,6 +1,6 @@
 //! A packet in ordinary memory, for tests, the simulator and `lbctl explain`.
 
-use super::{Packet, Window};
+use super::{Packet, Window, ethernet};
 
 /// Byte that unused room is filled with, so that an unwritten byte shows.
 const POISON: u8 = 0xa5;
@@ -46,6 +46,15 @@ impl Packet for BufferPacket {
             }
             None => false,
         }
+    }
+
+    fn shrink_head(&mut self, bytes: u8) -> bool {
+        // As the kernel's helper, which leaves an Ethernet header's length at least.
+        if self.frame().len() < usize::from(bytes) + ethernet::LEN {
+            return false;
+        }
+        self.head += usize::from(bytes);
+        true
     }
 
     fn ingress_ifindex(&self) -> u32 {

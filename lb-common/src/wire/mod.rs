@@ -21,6 +21,9 @@ pub trait Packet {
     /// Makes the packet `bytes` longer at its head (the new bytes hold anything); false when there is no room.
     fn grow_head(&mut self, bytes: u8) -> bool;
 
+    /// Takes `bytes` away at the packet's head; false, with the packet as it was, when too little would be left.
+    fn shrink_head(&mut self, bytes: u8) -> bool;
+
     /// Index of the interface that the packet came in by.
     fn ingress_ifindex(&self) -> u32;
 }
