@@ -13,6 +13,10 @@ const MAX_OPTION_WORDS: usize = 10;
 /// A sum of a sound header, its checksum included (RFC 1071).
 const SOUND_SUM: u16 = 0xffff;
 
+/// Length of the UDP header, as the number that lengths are reckoned with.
+const UDP_LEN_BYTES: u16 = 8;
+const _: () = assert!(UDP_LEN_BYTES as usize == udp::LEN);
+
 /// An outer header that may be a tunnel's.
 #[derive(Clone, Copy)]
 pub struct Outer {
@@ -167,7 +171,7 @@ fn udp_tunnel(window: Window<'_>, outer: &Outer, gue_port: u16) -> Result<Tunnel
     if length_bytes > outer.payload_bytes {
         return Err(DecapReason::Malformed);
     }
-    let Some(bytes) = length_bytes.checked_sub(udp::LEN as u16) else {
+    let Some(bytes) = length_bytes.checked_sub(UDP_LEN_BYTES) else {
         return Err(DecapReason::Malformed);
     };
     Ok(Tunnel { gue: true, v4: false, offset: outer.payload_offset + udp::LEN, bytes })
