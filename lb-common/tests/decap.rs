@@ -57,10 +57,10 @@ impl Recipe {
         let mut bytes = Vec::new();
         if self.inner_v4 {
             let builder = PacketBuilder::ipv4([198, 51, 100, 7], VIP_V4, 61).udp(40_000, 80);
-            builder.write(&mut bytes, &self.payload).unwrap();
+            builder.write(&mut bytes, &self.payload).expect("a short packet");
         } else {
             let builder = PacketBuilder::ipv6(END_V6, VIP_V6, 61).udp(40_000, 80);
-            builder.write(&mut bytes, &self.payload).unwrap();
+            builder.write(&mut bytes, &self.payload).expect("a short packet");
         }
         bytes
     }
@@ -78,7 +78,7 @@ impl Recipe {
             let tag = SingleVlanHeader {
                 pcp: VlanPcp::ZERO,
                 drop_eligible_indicator: false,
-                vlan_id: VlanId::try_new(id).unwrap(),
+                vlan_id: VlanId::try_new(id).expect("twelve bits"),
                 ether_type: *next,
             };
             bytes.extend(tag.to_bytes());
@@ -97,9 +97,9 @@ impl Recipe {
             PacketBuilder::ipv6(VIP_V6, END_V6, 64)
         };
         if self.carrier == 0 {
-            builder.write(&mut frame, number.into(), &payload).unwrap();
+            builder.write(&mut frame, number.into(), &payload).expect("a short packet");
         } else {
-            builder.udp(50_000, 6_080).write(&mut frame, &payload).unwrap();
+            builder.udp(50_000, 6_080).write(&mut frame, &payload).expect("a short packet");
         }
         frame
     }

@@ -128,7 +128,7 @@ impl Decapsulator {
         }
     }
 
-    /// Sets the addresses that tunnels end at; whether anything changed. New ones are there before old ones go.
+    /// Sets the addresses that tunnels end at; whether anything changed. Those that stay are never missing.
     ///
     /// # Errors
     /// When there are too many, or the kernel refuses.

@@ -57,7 +57,7 @@ impl Prefix {
         self.length == most_bits(self.address)
     }
 
-    /// An address in the middle of nothing special: not the first, which may be a subnet's own, where there is another.
+    /// Some address of it; not the first where there are more, which may be a subnet's own.
     pub fn sample(&self) -> IpAddr {
         if self.is_single() {
             return self.address;

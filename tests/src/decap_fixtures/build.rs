@@ -222,6 +222,9 @@ impl Envelope {
     }
 
     /// Ethernet and tags in front of a packet of that type.
+    ///
+    /// # Panics
+    /// When a VLAN id has more than twelve bits.
     pub fn link(&self, last: EtherType) -> Vec<u8> {
         let types: Vec<EtherType> = self.tags.iter().map(|(kind, _)| *kind).chain([last]).collect();
         let ethernet =

@@ -151,7 +151,7 @@ fn ecn() -> Vec<Fixture> {
     for (outer, carrier, family) in combinations() {
         for (inner, ecn, leaves) in table {
             let tags = vec![(EtherType::VLAN_TAGGED_FRAME, 5)];
-            let envelope = Envelope { ecn, tags, ..Envelope::new(outer, carrier.clone()) };
+            let envelope = Envelope { tags, ecn, ..Envelope::new(outer, carrier.clone()) };
             let name = format!(
                 "{} in {} over {}: inner ECN {inner:02b}, outer {ecn:02b}",
                 family.name(),

@@ -116,7 +116,7 @@ fn malformed() -> Vec<Fixture> {
         ("an outer version of 4 in an IPv6 frame", false, |frame| frame[14] = 0x45),
         ("an outer length beyond the frame", false, |frame| frame[18..20].fill(0xff)),
         ("a v4-mapped source", false, |frame| {
-            frame[22..34].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff])
+            frame[22..34].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
         }),
         ("a v4-mapped tunnel address", false, |frame| {
             frame[38..54].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 11]);
