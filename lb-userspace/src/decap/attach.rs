@@ -10,9 +10,13 @@ use rustix::thread::CapabilitySet;
 /// Interfaces that are named in an error at most.
 const MAX_NAMES_SHOWN: usize = 16;
 
-/// Capabilities that are needed.
-const NEEDED: [(&str, CapabilitySet); 2] =
-    [("CAP_BPF", CapabilitySet::BPF), ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN)];
+/// Capabilities that are needed, each with those that do. `PERFMON` lets the verifier accept the length of a packet, a
+/// difference of pointers, and spares the program what keeps other users' programs from guessing at memory.
+const NEEDED: [(&str, CapabilitySet); 3] = [
+    ("CAP_BPF", CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN)),
+    ("CAP_PERFMON", CapabilitySet::PERFMON.union(CapabilitySet::SYS_ADMIN)),
+    ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
+];
 
 /// Checks the effective capabilities of this thread.
 ///
@@ -20,10 +24,10 @@ const NEEDED: [(&str, CapabilitySet); 2] =
 /// [`DecapError::Privileges`] with all that are missing.
 pub fn check_privileges() -> Result<(), DecapError> {
     let sets = rustix::thread::capabilities(None)
-        .map_err(|error| DecapError::System { what: "asking for capabilities", source: error.into() })?;
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(_, bit)| !sets.effective.contains(*bit)).map(|(name, _)| *name).collect();
-    if missing.is_empty() { Ok(()) } else { Err(DecapError::Privileges { missing: missing.join(" and ") }) }
+        .map_err(|error| DecapError::System { what: "asking for capabilities", cause: error.into() })?;
+    let lacks = |which: &&(&str, CapabilitySet)| !sets.effective.intersects(which.1);
+    let missing: Vec<&str> = NEEDED.iter().filter(lacks).map(|(name, _)| *name).collect();
+    if missing.is_empty() { Ok(()) } else { Err(DecapError::Privileges { missing: missing.join(", ") }) }
 }
 
 /// The interface, if it has Ethernet frames and no XDP program.

@@ -4,7 +4,7 @@ use super::Prefix;
 use crate::netlink::NetlinkError;
 use std::net::IpAddr;
 
-/// What a call of the kernel or of a library said.
+/// What a call of the kernel or of a library said. Messages quote it, so it is no `source`, which would be printed again.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why packets cannot be taken out of their tunnels.
@@ -41,7 +41,9 @@ pub enum DecapError {
         address: IpAddr,
     },
     /// Rights are missing.
-    #[error("lbd decap lacks {missing}: run it as root (sudo), or give it CAP_BPF and CAP_NET_ADMIN")]
+    #[error(
+        "lbd decap lacks {missing}: run it as root (sudo), or give it CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+    )]
     Privileges {
         /// The capabilities.
         missing: String,
@@ -98,49 +100,49 @@ pub enum DecapError {
         id: u32,
     },
     /// The driver has no native XDP, or not as the interface is set up.
-    #[error("the driver of {interface} refuses native XDP ({source}); take --mode auto or --mode generic")]
+    #[error("the driver of {interface} refuses native XDP ({cause}); take --mode auto or --mode generic")]
     NoNativeMode {
         /// The interface.
         interface: String,
         /// What the kernel says.
-        source: Cause,
+        cause: Cause,
     },
     /// Attaching failed.
-    #[error("cannot attach to {interface}: {source}")]
+    #[error("cannot attach to {interface}: {cause}")]
     Attach {
         /// The interface.
         interface: String,
         /// What the kernel says.
-        source: Cause,
+        cause: Cause,
     },
     /// The object could not be loaded.
-    #[error("cannot load the decapsulator: {source}; it needs a kernel with BPF and XDP, Linux 5.9 or newer")]
+    #[error("cannot load the decapsulator: {cause}; it needs a kernel with BPF and XDP, Linux 5.9 or newer")]
     Load {
         /// Why.
-        source: Cause,
+        cause: Cause,
     },
     /// The object lacks something: a build fault.
     #[error("the decapsulator's object has no {0}: rebuild with `cargo xtask build`")]
     Incomplete(&'static str),
     /// A map could not be read or written.
-    #[error("the kernel refused to {action} the map {map}: {source}")]
+    #[error("the kernel refused to {action} the map {map}: {cause}")]
     Map {
         /// What was tried.
         action: &'static str,
         /// The map's name.
         map: &'static str,
         /// What the kernel says.
-        source: Cause,
+        cause: Cause,
     },
     /// The machine's network could not be asked.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
     /// A system call failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     System {
         /// What was tried.
         what: &'static str,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }

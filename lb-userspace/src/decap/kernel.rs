@@ -91,7 +91,7 @@ impl Decapsulator {
             &any_source,
             true,
         );
-        let mut ebpf = loader.load(OBJECT).map_err(|source| DecapError::Load { source: source.into() })?;
+        let mut ebpf = loader.load(OBJECT).map_err(|error| DecapError::Load { cause: error.into() })?;
         let vips = filled(take(&mut ebpf, abi::VIPS)?, abi::VIPS, config.vips)?;
         let sources = filled(take(&mut ebpf, abi::SOURCES)?, abi::SOURCES, config.sources)?;
         let mut decapsulator = Self {
@@ -101,7 +101,7 @@ impl Decapsulator {
             _tries: [vips, sources],
             ebpf,
         };
-        decapsulator.load_program(Attached::Native).map_err(|source| DecapError::Load { source })?;
+        decapsulator.load_program(Attached::Native).map_err(|cause| DecapError::Load { cause })?;
         Ok(decapsulator)
     }
 
@@ -111,7 +111,7 @@ impl Decapsulator {
     /// When the kernel refuses it.
     pub fn program(&mut self, frags: bool) -> Result<&mut Xdp, DecapError> {
         let attached = if frags { Attached::NativeFrags } else { Attached::Native };
-        self.load_program(attached).map_err(|source| DecapError::Load { source })?;
+        self.load_program(attached).map_err(|cause| DecapError::Load { cause })?;
         self.loaded(attached)
     }
 
@@ -124,6 +124,10 @@ impl Decapsulator {
     fn load_program(&mut self, attached: Attached) -> Result<(), Cause> {
         match self.loaded(attached)?.load() {
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+            Err(ProgramError::LoadError { io_error, verifier_log }) => {
+                tracing::debug!("{}: the verifier says: {verifier_log}", attached.program());
+                Err(io_error.into())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -166,7 +170,7 @@ impl Decapsulator {
         self.detach();
         if native {
             let refusal = match self.attach_as(interface, ifindex, Attached::Native) {
-                Err(DecapError::NoNativeMode { source, .. }) => source,
+                Err(DecapError::NoNativeMode { cause, .. }) => cause,
                 result => return result,
             };
             tracing::debug!("{interface}: no native XDP for frames in one piece ({refusal})");
@@ -177,7 +181,7 @@ impl Decapsulator {
                     );
                 }
                 Err(DecapError::NoNativeMode { interface, .. }) => {
-                    return Err(DecapError::NoNativeMode { interface, source: refusal });
+                    return Err(DecapError::NoNativeMode { interface, cause: refusal });
                 }
                 result => return result,
             }
@@ -188,7 +192,7 @@ impl Decapsulator {
     fn attach_in_pieces(&mut self, interface: &str, ifindex: u32) -> Result<Attached, DecapError> {
         // A kernel that knows no frames in pieces refuses the program itself.
         self.load_program(Attached::NativeFrags)
-            .map_err(|source| DecapError::NoNativeMode { interface: interface.to_owned(), source })?;
+            .map_err(|cause| DecapError::NoNativeMode { interface: interface.to_owned(), cause })?;
         self.attach_as(interface, ifindex, Attached::NativeFrags)
     }
 
@@ -204,7 +208,7 @@ impl Decapsulator {
             .map_err(|error| attach_error(interface, attached, error))?;
         let link = program
             .take_link(link)
-            .map_err(|error| DecapError::Attach { interface: interface.to_owned(), source: error.into() })?;
+            .map_err(|error| DecapError::Attach { interface: interface.to_owned(), cause: error.into() })?;
         self.link = Some(link);
         Ok(attached)
     }
@@ -220,7 +224,7 @@ impl Decapsulator {
     /// When the kernel does not tell.
     pub fn program_id(&mut self, attached: Attached) -> Result<u32, DecapError> {
         let info = self.loaded(attached)?.info();
-        info.map(|info| info.id()).map_err(|error| DecapError::Load { source: error.into() })
+        info.map(|info| info.id()).map_err(|error| DecapError::Load { cause: error.into() })
     }
 
     /// Frames by reason, summed over CPUs.
@@ -244,7 +248,7 @@ fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) 
 }
 
 fn refused(action: &'static str, map: &'static str) -> impl FnOnce(MapError) -> DecapError {
-    move |source| DecapError::Map { action, map, source: source.into() }
+    move |error| DecapError::Map { action, map, cause: error.into() }
 }
 
 /// The trie with the prefixes, and with the entry that keeps a short IPv6 prefix from covering IPv4 addresses.
@@ -267,7 +271,7 @@ fn attach_error(interface: &str, attached: Attached, error: ProgramError) -> Dec
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,
     };
-    let source: Cause = match error {
+    let cause: Cause = match error {
         ProgramError::SyscallError(error) => error.io_error.into(),
         other => other.into(),
     };
@@ -278,8 +282,8 @@ fn attach_error(interface: &str, attached: Attached, error: ProgramError) -> Dec
     // Drivers say in many ways that they cannot: EOPNOTSUPP without native XDP, EINVAL, ERANGE or ENOSPC for the MTU or
     // the number of queues.
     if is_refusal && attached != Attached::Generic {
-        DecapError::NoNativeMode { interface, source }
+        DecapError::NoNativeMode { interface, cause }
     } else {
-        DecapError::Attach { interface, source }
+        DecapError::Attach { interface, cause }
     }
 }

@@ -114,7 +114,7 @@ impl Running<'_> {
     }
 
     async fn until_told_to_stop(&mut self) -> Result<(), DecapError> {
-        let failed = |source| DecapError::System { what: "installing signal handlers", source };
+        let failed = |cause| DecapError::System { what: "installing signal handlers", cause };
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut look = tokio::time::interval(LOOK_INTERVAL);

@@ -243,7 +243,7 @@ fn where_it_cannot_run_it_says_why_and_leaves_everything_as_it_was() -> Result<(
     powerless.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(bins::lbd()?);
     powerless.args(command("eth0", "")?.get_args());
     let said = refusal(host, powerless)?;
-    ensure!(said.contains("lacks CAP_BPF and CAP_NET_ADMIN") && said.contains("root"), "{said}");
+    ensure!(said.contains("lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN") && said.contains("root"), "{said}");
 
     host.ip(&format!("link add {EXTRA} link eth0 type macvlan mode bridge"))?;
     host.ip(&format!("link set dev {EXTRA} up"))?;
@@ -254,7 +254,7 @@ fn where_it_cannot_run_it_says_why_and_leaves_everything_as_it_was() -> Result<(
     generic.terminate()?;
 
     let mut just_enough = Command::new("setpriv");
-    just_enough.args(["--bounding-set=-all,+bpf,+net_admin"]).arg(bins::lbd()?);
+    just_enough.args(["--bounding-set=-all,+bpf,+perfmon,+net_admin"]).arg(bins::lbd()?);
     just_enough.args(command("eth0", "")?.get_args());
     let first = host.spawn(just_enough)?;
     first.wait_for_output(READY, SOON)?;
