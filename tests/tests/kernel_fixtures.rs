@@ -5,6 +5,7 @@
 
 mod kernel_fixtures {
     pub mod bed;
+    pub mod largest;
     pub mod routes;
     pub mod swap;
 }
@@ -143,6 +144,11 @@ fn a_redirect_to_an_interface_that_is_not_in_the_map_is_dropped() {
         ensure!(outcome.action == XDP_DROP, "XDP action {}", outcome.action);
         Ok(())
     });
+}
+
+#[test]
+fn every_program_in_its_largest_configuration_passes_the_verifier() {
+    in_own_namespaces(kernel_fixtures::largest::every_program_is_accepted);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! link in one step, so that packets always meet one program or the other.
 
 mod attach;
+mod census;
 mod flows;
 mod log_reader;
 mod maps;
@@ -12,6 +13,7 @@ mod pins;
 mod places;
 
 pub use attach::{Attached, program_name};
+pub use census::Accepted;
 pub use pins::Pins;
 
 use super::{Capacity, DataplaneError};
