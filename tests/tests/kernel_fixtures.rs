@@ -6,6 +6,7 @@
 mod kernel_fixtures {
     pub mod bed;
     pub mod largest;
+    pub mod probe;
     pub mod routes;
     pub mod swap;
 }
@@ -149,6 +150,11 @@ fn a_redirect_to_an_interface_that_is_not_in_the_map_is_dropped() {
 #[test]
 fn every_program_in_its_largest_configuration_passes_the_verifier() {
     in_own_namespaces(kernel_fixtures::largest::every_program_is_accepted);
+}
+
+#[test]
+fn what_a_kernel_has_is_told_from_what_it_has_not() {
+    in_own_namespaces(kernel_fixtures::probe::answers_are_right);
 }
 
 #[test]
