@@ -97,9 +97,7 @@ pub enum KernelError {
         found: u32,
     },
     /// The object could not be loaded.
-    #[error(
-        "cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN) and Linux 5.11 or newer"
-    )]
+    #[error("cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN)")]
     Load {
         /// Why.
         source: Box<aya::EbpfError>,

@@ -29,7 +29,7 @@ const TESTS_LIMIT: Duration = Duration::from_mins(45);
 const OFF_LIMIT: Duration = Duration::from_secs(30);
 
 /// Memory of the machine, in MiB. The tests fit their maps to it.
-const MEMORY_MIB: u32 = 2_048;
+const MEMORY_MIB: u32 = 4_096;
 
 /// Processors of the machine.
 const CPUS: u32 = 2;
