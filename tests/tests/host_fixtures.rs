@@ -1,8 +1,7 @@
 //! The fixtures on the host: the pipeline over tables in memory.
 
 use lb_common::abi::{
-    BackendCounters, DropReason, ForwardReason, NoteReason, PassReason, ServiceCounters, VERDICT_NUMBERS,
-    verdict_name,
+    BackendCounters, DropReason, ForwardReason, NoteReason, PassReason, ServiceCounters, verdict_name,
 };
 use lb_common::tables::MemTables;
 use lb_tests::fixtures::{Counted, Family, Fixture, Protocol, Service, all, run_on_host, run_over, world};
@@ -94,8 +93,7 @@ fn fixtures_meet_every_verdict_that_a_packet_can_bring_about() {
     let met: BTreeSet<u8> = all().iter().map(|fixture| fixture.verdict.number()).collect();
     // Head room is a property of the driver's buffers, and which programs there are one of the kernel.
     let not_met = [DropReason::NoHeadroom.number(), PassReason::Unavailable.number()];
-    let missing: Vec<_> = (0..VERDICT_NUMBERS)
-        .filter_map(|number| u8::try_from(number).ok())
+    let missing: Vec<_> = (0..NOTES)
         .filter(|number| !met.contains(number) && !not_met.contains(number))
         .filter_map(verdict_name)
         .collect();
