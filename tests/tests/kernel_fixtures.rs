@@ -16,8 +16,9 @@ use anyhow::{Context as _, ensure};
 use kernel_fixtures::bed::{Bed, in_own_namespaces};
 use lb_common::abi::{DropReason, ForwardReason};
 use lb_common::pipeline::Verdict;
-use lb_tests::fixtures::{Counted, EGRESS, Fixture, Service, all, all_in};
+use lb_tests::fixtures::{Counted, EGRESS, Fixture, JUMBO_BYTES, Service, all, all_in};
 use lb_userspace::dataplane::kernel::LogLevel;
+use lb_userspace::dataplane::kernel::probe::has_fragments;
 use std::collections::BTreeSet;
 
 /// Where notes begin: numbers that are counted beside a packet's verdict.
@@ -25,6 +26,9 @@ const NOTES: u8 = 192;
 
 /// Fewer would mean that a part of the table got lost.
 const LEAST_FIXTURES: usize = 500;
+
+/// Length of an Ethernet header.
+const ETHERNET_BYTES: usize = 14;
 
 /// XDP actions (`enum xdp_action`, include/uapi/linux/bpf.h).
 const XDP_DROP: u32 = 1;
@@ -92,14 +96,23 @@ fn check(bed: &mut Bed, fixture: &Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every fixture that a test run takes, at a level of the datapath's log.
-fn check_all(log_level: LogLevel) {
+/// Every fixture that a test run takes, at a level of the datapath's log, and by the programs for packets in several pieces or
+/// for those in one.
+fn check_all(log_level: LogLevel, in_pieces: bool) {
     in_own_namespaces(|| {
         let mut bed = Bed::new(log_level)?;
         bed.allow_redirects_to(EGRESS)?;
-        let fixtures = all_in(bed.world());
+        if in_pieces {
+            bed.in_pieces();
+        }
+        let takes = |fixture: &Fixture| match fixture.host_only() {
+            None => true,
+            // Pieces make room for long frames; nothing makes room for half an Ethernet header.
+            Some(_) => in_pieces && fixture.packet.len() > ETHERNET_BYTES,
+        };
+        let fixtures: Vec<Fixture> = all_in(bed.world()).into_iter().filter(takes).collect();
         let (mut run, mut faults) = (0, Vec::new());
-        for fixture in fixtures.iter().filter(|fixture| fixture.host_only().is_none()) {
+        for fixture in &fixtures {
             run += 1;
             if let Err(error) = check(&mut bed, fixture) {
                 faults.push(format!("{}\n  {error:#}", fixture.name));
@@ -113,12 +126,23 @@ fn check_all(log_level: LogLevel) {
 
 #[test]
 fn every_fixture_gives_its_verdict_and_bytes_in_the_kernel() {
-    check_all(LogLevel::Off);
+    check_all(LogLevel::Off, false);
+}
+
+#[test]
+fn every_fixture_gives_the_same_where_packets_may_come_in_pieces() {
+    if has_fragments().expect("asking the kernel") {
+        check_all(LogLevel::Off, true);
+    } else {
+        eprintln!(
+            "this kernel has no multi-buffer XDP: interfaces with large MTUs run in generic mode on it"
+        );
+    }
 }
 
 #[test]
 fn every_fixture_gives_the_same_with_the_log_at_debug() {
-    check_all(LogLevel::Debug);
+    check_all(LogLevel::Debug, false);
 }
 
 /// Fixtures that the kernel's test run does not take: frames without a whole Ethernet header, or longer than a page.
@@ -127,6 +151,12 @@ fn left_to_the_host() -> BTreeSet<String> {
         "a TCP segment of 65,535 bytes has no room for the length of an outer header".to_owned(),
         "a TCP segment over IPv6 with the longest payload is left to the stack".to_owned(),
     ]);
+    for fixture in all() {
+        if fixture.packet.len() > usize::from(JUMBO_BYTES) - 100 && fixture.packet.len() < 10_000 {
+            names.insert(fixture.name);
+        }
+    }
+    assert_eq!(names.len(), 2 + 16, "large packets: four sizes of each kind");
     for what in
         ["TCP segment over IPv4", "TCP segment over IPv6", "UDP datagram over IPv4", "UDP datagram over IPv6"]
     {
