@@ -10,6 +10,7 @@ mod maps;
 mod mmap;
 mod pins;
 mod places;
+mod prefixes;
 mod programs;
 
 pub use attach::{Attached, program_name};
