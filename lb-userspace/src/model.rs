@@ -331,11 +331,7 @@ impl Service {
     /// Every frontend of the service: each VIP with each port.
     pub fn frontends(&self) -> impl Iterator<Item = Frontend> + '_ {
         self.vips.iter().flat_map(move |vip| {
-            self.ports.iter().map(move |ports| Frontend {
-                vip: *vip,
-                ports: *ports,
-                protocol: self.protocol,
-            })
+            self.ports.iter().map(move |ports| Frontend { vip: *vip, ports: *ports, protocol: self.protocol })
         })
     }
 }

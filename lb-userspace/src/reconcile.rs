@@ -23,9 +23,9 @@ mod table_key;
 mod tables;
 
 pub use backends::{identities, identity};
-pub use keys::{lookup_address, network_prefix, protocol_number, service_key, value_of};
 #[cfg(test)]
 pub(crate) use keys::{frontend_ops, service_of};
+pub use keys::{lookup_address, network_prefix, protocol_number, service_key, value_of};
 pub use slow_start::SlowStart;
 pub use table_key::{Families, TableKey};
 
@@ -188,16 +188,21 @@ impl Reconciler {
         let placed = tables::plan_tables(&mut self.builder, desired, observed, &entries, &mut ops)?;
         // As long as somebody may send from an address, replies to it are looked for.
         let sources = clearing::snat_left(&snat, &entries, observed);
-        let planned =
-            frontends::plan_frontends(desired, observed, &placed, sources.values().copied())?;
+        let planned = frontends::plan_frontends(desired, observed, &placed, sources.values().copied())?;
         let reverse = reverse::plan_reverse(desired, &planned, &entries);
         planned.plan_announcing(planned.lookups | reverse.lookups(), observed, &mut ops);
         reverse.plan_additions(observed, &mut ops)?;
         planned.plan_switch(observed, &mut ops);
         planned.plan_removals(observed, &mut ops);
         if placed.complete {
-            let leftovers =
-                Leftovers { desired, observed, entries: &entries, placed: &placed, frontends: &planned, reverse: &reverse };
+            let leftovers = Leftovers {
+                desired,
+                observed,
+                entries: &entries,
+                placed: &placed,
+                frontends: &planned,
+                reverse: &reverse,
+            };
             let lookups = leftovers.plan(&snat, &mut ops);
             planned.plan_ending(planned.lookups | lookups, observed, &mut ops);
         }

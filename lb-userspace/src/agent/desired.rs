@@ -45,9 +45,9 @@ pub fn healthy(
         let health = |backend: &Backend| health_of(model, pool_name, backend, checked);
         let active: Vec<&Backend> = pool.backends.iter().filter(|backend| takes_flows(backend)).collect();
         let none_is_up = |backend: &Backend| {
-            !active.iter().any(|other| {
-                pool.shares_table(backend.address, other.address) && health(other) == Health::Up
-            })
+            !active
+                .iter()
+                .any(|other| pool.shares_table(backend.address, other.address) && health(other) == Health::Up)
         };
         let may = |backend: &&&Backend| match health(backend) {
             Health::Up => true,

@@ -78,9 +78,10 @@ pub(super) fn parse_backend(text: &str) -> Result<(IpAddr, Option<u16>), Address
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     match bare.parse() {
         Ok(address) => usable(address).map(|address| (address, None)),
-        Err(_) if looks_like_a_name(text) => {
-            Err(AddressError::new("is not an IP address", "names are not looked up; write the server's IP address"))
-        }
+        Err(_) if looks_like_a_name(text) => Err(AddressError::new(
+            "is not an IP address",
+            "names are not looked up; write the server's IP address",
+        )),
         Err(_) => Err(AddressError::new("is not an address", BACKEND_FORM)),
     }
 }
@@ -146,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_network_is_an_address_or_has_a_prefix_length() {
-        let read = |text: &str| parse_network(text).map(|network| network.to_string()).map_err(|error| error.reason);
+        let read =
+            |text: &str| parse_network(text).map(|network| network.to_string()).map_err(|error| error.reason);
         assert_eq!(read("203.0.113.0/28"), Ok("203.0.113.0/28".to_owned()));
         assert_eq!(read("203.0.113.7/32"), Ok("203.0.113.7".to_owned()));
         assert_eq!(read("2001:db8::/64"), Ok("2001:db8::/64".to_owned()));

@@ -3,8 +3,8 @@
 use super::op::{address_key, is_address};
 use super::{Capacity, Dataplane, DataplaneError, NetworkPrefix, Observed, Op, PortsPrefix, Region};
 use lb_common::abi::{
-    BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, PortsKey, SNAT_ADDRESSES, ServiceCounters,
-    ServiceKey, ServiceValue, Settings, Slot, names,
+    BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, PortsKey, SNAT_ADDRESSES,
+    ServiceCounters, ServiceKey, ServiceValue, Settings, Slot, names,
 };
 use lb_common::hash::HashKey;
 use lb_common::tables::MemTables;
@@ -89,9 +89,8 @@ impl Dataplane for FakeDataplane {
         let tables = tables.collect();
         let (addresses, services): (BTreeMap<_, _>, BTreeMap<_, _>) =
             self.tables.services.iter().partition(|(key, _)| is_address(key));
-        let network = |(bits, address, value): &(u32, _, _)| {
-            (NetworkPrefix { address: *address, bits: *bits }, *value)
-        };
+        let network =
+            |(bits, address, value): &(u32, _, _)| (NetworkPrefix { address: *address, bits: *bits }, *value);
         let snat = (0..).zip(&self.tables.snat).filter(|(_, address)| **address != [0; 4]);
         Ok(Observed {
             capacity: self.capacity,

@@ -2,7 +2,8 @@
 
 use lb_common::abi::{
     Address, Backend, BackendIdentity, NetworkValue, PortsKey, RECORD_KINDS, REVERSE_PER_BACKEND, RangeValue,
-    RecordRate, Recording, ReverseKey, ReverseRangeValue, ReverseValue, ServiceKey, ServiceValue, Settings, Slot,
+    RecordRate, Recording, ReverseKey, ReverseRangeValue, ReverseValue, ServiceKey, ServiceValue, Settings,
+    Slot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

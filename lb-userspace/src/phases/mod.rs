@@ -188,7 +188,9 @@ fn tables(model: &Model, observed: &Observed) -> BTreeMap<TableKey, (Region, Dur
     for service in model.services.values() {
         let Some(pool) = model.pools.get(&service.pool) else { continue };
         for frontend in service.frontends() {
-            let Some(value) = value_of(observed, &frontend).filter(|value| value.slot_count > 0) else { continue };
+            let Some(value) = value_of(observed, &frontend).filter(|value| value.slot_count > 0) else {
+                continue;
+            };
             let table = TableKey { pool: service.pool.as_str(), families: Families::of(pool, frontend.vip) };
             tables.entry(table).or_insert((Region::of(value), pool.flow_timeout));
         }

@@ -80,7 +80,8 @@ impl Leftovers<'_> {
             ops.push(Op::SetReverseEntries(0));
         }
         let sources = snat_left(snat, self.entries, self.observed);
-        let freed: Vec<u32> = snat.entries.keys().copied().filter(|index| !sources.contains_key(index)).collect();
+        let freed: Vec<u32> =
+            snat.entries.keys().copied().filter(|index| !sources.contains_key(index)).collect();
         if !waited && (!over.is_empty() || !freed.is_empty()) {
             ops.push(Op::WaitForReaders);
         }
@@ -92,7 +93,8 @@ impl Leftovers<'_> {
     /// Takes away what of the return path nobody needs; says how many entries of single ports and of ranges are left.
     fn plan_return_path(&self, over: &BTreeSet<u32>, ops: &mut Vec<Op>) -> (usize, usize) {
         let Self { observed, reverse, frontends, .. } = self;
-        let stays = |value: &ReverseValue| self.is_gone(value.backend_index) && !over.contains(&value.backend_index);
+        let stays =
+            |value: &ReverseValue| self.is_gone(value.backend_index) && !over.contains(&value.backend_index);
         let mut left = reverse.exact.len();
         for (key, value) in observed.reverse.iter().filter(|(key, _)| !reverse.exact.contains_key(key)) {
             let frontend = (value.vip, value.port);
@@ -104,7 +106,9 @@ impl Leftovers<'_> {
         }
         let mut left_ranges = reverse.ranges.len();
         let wide = AddressFlags::RANGES | AddressFlags::ANY_PORT;
-        for (key, value) in observed.reverse_ranges.iter().filter(|(key, _)| !reverse.ranges.contains_key(key)) {
+        for (key, value) in
+            observed.reverse_ranges.iter().filter(|(key, _)| !reverse.ranges.contains_key(key))
+        {
             let flags = frontends.addresses.get(&value.vip).copied().unwrap_or(0);
             if stays(value) && flags & wide != 0 {
                 left_ranges += 1;

@@ -4,7 +4,8 @@
 
 use super::tables::Placed;
 use super::{
-    Desired, ReconcileError, affinity_number, frontends, keys, mode_number, network_prefix, service_key, value_of,
+    Desired, ReconcileError, affinity_number, frontends, keys, mode_number, network_prefix, service_key,
+    value_of,
 };
 use crate::dataplane::{NetworkPrefix, Observed, Op, PortsPrefix, Region};
 use crate::model::{Frontend, Model, Ports};
@@ -84,7 +85,8 @@ pub(super) fn plan_frontends(
 /// Every network of VIPs.
 fn networks(model: &Model) -> BTreeMap<NetworkPrefix, NetworkValue> {
     let vips = model.vips().into_iter();
-    vips.filter_map(|vip| Some((network_prefix(vip)?, NetworkValue { alias: keys::lookup_address(vip) }))).collect()
+    vips.filter_map(|vip| Some((network_prefix(vip)?, NetworkValue { alias: keys::lookup_address(vip) })))
+        .collect()
 }
 
 /// What every address is.
@@ -187,7 +189,8 @@ impl Frontends {
         ops.extend(services.map(|key| Op::DeleteService(*key)));
         let ranges = observed.ranges.keys().filter(|key| !self.ranges.contains_key(key));
         ops.extend(ranges.map(|key| Op::DeleteRange(*key)));
-        let live: BTreeSet<Region> = self.services.values().chain(self.ranges.values()).map(Region::of).collect();
+        let live: BTreeSet<Region> =
+            self.services.values().chain(self.ranges.values()).map(Region::of).collect();
         if observed.tables.keys().any(|region| !live.contains(region)) {
             ops.push(Op::WaitForReaders);
         }

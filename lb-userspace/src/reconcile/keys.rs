@@ -93,10 +93,6 @@ pub fn frontend_ops(all: &[Frontend]) -> Vec<crate::dataplane::Op> {
 
 /// What the datapath finds.
 #[cfg(test)]
-pub fn service_of(
-    tables: &lb_common::tables::MemTables,
-    key: &ServiceKey,
-    v4: bool,
-) -> Option<ServiceValue> {
+pub fn service_of(tables: &lb_common::tables::MemTables, key: &ServiceKey, v4: bool) -> Option<ServiceValue> {
     lb_common::pipeline::find_service(tables, key.address, key.port, key.protocol, v4)
 }

@@ -75,7 +75,8 @@ impl Reverse {
         )?;
         let exact = self.exact.iter().filter(|(key, value)| observed.reverse.get(key) != Some(value));
         ops.extend(exact.map(|(key, value)| Op::PutReverse(*key, *value)));
-        let ranges = self.ranges.iter().filter(|(key, value)| observed.reverse_ranges.get(key) != Some(value));
+        let ranges =
+            self.ranges.iter().filter(|(key, value)| observed.reverse_ranges.get(key) != Some(value));
         ops.extend(ranges.map(|(key, value)| Op::PutReverseRange(*key, *value)));
         let entries = u32::try_from(self.exact.len() + self.ranges.len()).unwrap_or(u32::MAX);
         if entries > 0 && observed.settings.reverse_entries != entries {

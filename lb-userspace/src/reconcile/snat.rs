@@ -59,10 +59,8 @@ pub(super) fn plan_snat(
     }
     for (key, addresses) in &wanted {
         if !snat.runs.contains_key(key) {
-            let first = free_run(&snat.entries, addresses.len()).ok_or(ReconcileError::NoSnatRun {
-                pool: key.0.clone(),
-                count: addresses.len(),
-            })?;
+            let first = free_run(&snat.entries, addresses.len())
+                .ok_or(ReconcileError::NoSnatRun { pool: key.0.clone(), count: addresses.len() })?;
             snat.put(key, first, addresses);
         }
     }

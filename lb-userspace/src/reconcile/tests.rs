@@ -5,11 +5,13 @@ use super::tables::free_region;
 use super::*;
 use crate::dataplane::{Capacity, Dataplane as _, FakeDataplane, Region};
 use crate::model::{
-    AdminState, Backend, DatapathLog, Limits, Node, Ports, Prefix, Protocol, Service, VipOwnership, XdpMode,
+    AdminState, Backend, DatapathLog, Limits, Node, Ports, Protocol, Service, VipOwnership, XdpMode,
 };
-use lb_common::abi::{AddressFlags, BackendFlags, Lookups, ServiceKey, ServiceValue, Slot, address};
+use lb_common::abi::{BackendFlags, ServiceValue, Slot, address};
 use lb_common::hash::HashKey;
 use proptest::prelude::*;
+
+mod frontends;
 
 const CAPACITY: Capacity = Capacity { services: 16, backends: 32, slots: 4096, flows: 4096, sessions: 64 };
 const SLOTS: u32 = 251;
@@ -96,7 +98,9 @@ impl World {
                 .filter(|backend| !down.contains(&backend.name.as_str()))
                 .map(|backend| BackendName { pool: pool.clone(), name: backend.name.clone() })
         });
-        let hops = (0..=255).map(|number| (IpAddr::from([10, 0, 0, number]), Some(hop(number)))).collect();
+        let v4 = (0..=255).map(|number| (IpAddr::from([10, 0, 0, number]), Some(hop(number))));
+        let v6 = |number: u8| IpAddr::from([0x2001, 0xdb8, 3, 0, 0, 0, 0, u16::from(number)]);
+        let hops = v4.chain((100..=110).map(|number| (v6(number), Some(hop(number))))).collect();
         let desired = Desired {
             model,
             healthy: &healthy.collect(),

@@ -6,7 +6,7 @@ use super::{base_with, parse};
 
 /// Replaces `part` of the base and expects exactly the marked problem.
 #[track_caller]
-fn refuses(part: &str, replacement: &str, message: &str, hint: &str) {
+pub(super) fn refuses(part: &str, replacement: &str, message: &str, hint: &str) {
     refuses_all(part, replacement, &[(message, hint)]);
 }
 
@@ -17,7 +17,7 @@ fn refuses_all(part: &str, replacement: &str, expected: &[(&str, &str)]) {
 }
 
 #[track_caller]
-fn refuses_text(marked: &str, expected: &[(&str, &str)]) {
+pub(super) fn refuses_text(marked: &str, expected: &[(&str, &str)]) {
     let (text, places) = unmark(marked);
     let errors = parse(&text).expect_err("the text must be refused");
     let found: Vec<_> =
@@ -221,7 +221,7 @@ fn a_word_that_is_no_choice() {
         "mode = \"nat\"",
         "mode = «\"NAT\"",
         "`mode`: `NAT` is not a choice",
-        "did you mean \"nat\"? The choices are \"nat\", \"dsr-l2\", \"dsr-ipip\"",
+        "did you mean \"nat\"? The choices are \"nat\", \"full-nat\", \"dsr-l2\", \"dsr-ipip\", \"dsr-gue\"",
     );
     refuses(
         "kind = \"tcp\"",
@@ -370,9 +370,9 @@ fn a_vip_that_is_no_address() {
     let part = "vips = [\"203.0.113.10\"]";
     refuses(
         part,
-        "vips = [«\"203.0.113.10/32\"]",
-        "`vips`: `203.0.113.10/32` is not an IP address",
-        "write the address without a prefix length",
+        "vips = [«\"203.0.113.10/28\"]",
+        "`vips`: `203.0.113.10/28` has bits behind its prefix",
+        "write \"203.0.113.0/28\", or the address alone",
     );
     refuses(
         part,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{Named, check_name};
 use crate::config::address::{parse_backend, parse_host};
 use crate::config::bounds::{
-    DEAD_AFTER, DEFAULT_POOL_SLOTS, DEFAULT_WEIGHT, FLOW_TIMEOUT, MAX_POOL_SNAT, POOL_SLOTS, SLOW_START, WEIGHT,
+    DEAD_AFTER, DEFAULT_POOL_SLOTS, DEFAULT_WEIGHT, FLOW_TIMEOUT, MAX_POOL_SNAT, POOL_SLOTS, SLOW_START,
+    WEIGHT,
 };
 use crate::config::field::Field;
 use crate::config::problem::{Problem, Problems, quoted};
@@ -69,7 +70,11 @@ impl PoolDraft {
         let Named { what, name_span, table } = named;
         let mut reader = TableReader::new(what, name_span.clone(), table);
         let mode = reader
-            .required("mode", "mode = \"nat\", \"full-nat\", \"dsr-l2\", \"dsr-ipip\" or \"dsr-gue\"", problems)
+            .required(
+                "mode",
+                "mode = \"nat\", \"full-nat\", \"dsr-l2\", \"dsr-ipip\" or \"dsr-gue\"",
+                problems,
+            )
             .and_then(|field| field.choice(&MODE_CHOICES, problems));
         let check = reader
             .optional("check")

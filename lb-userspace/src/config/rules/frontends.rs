@@ -100,13 +100,10 @@ fn is_range(frontend: &PlacedFrontend<'_>) -> bool {
 fn overlap(one: PlacedFrontend<'_>, other: PlacedFrontend<'_>) -> Problem {
     let in_order = one.ports.span.start < other.ports.span.start;
     let (first, second) = if in_order { (one, other) } else { (other, one) };
-    let message = format!(
-        "{} overlaps with {} of service {}",
-        second.shown(),
-        first.shown(),
-        quoted(first.service)
-    );
-    let hint = "let the ranges of one VIP and protocol end where others begin; single ports may lie within them";
+    let message =
+        format!("{} overlaps with {} of service {}", second.shown(), first.shown(), quoted(first.service));
+    let hint =
+        "let the ranges of one VIP and protocol end where others begin; single ports may lie within them";
     Problem::relation(second.ports.span.clone(), message, hint).related(first.ports.span.clone(), "the first")
 }
 

@@ -54,7 +54,8 @@ fn check_mode(name: &str, pool: &PoolDraft, problems: &mut Problems) {
         }
         (Some(snat), other) => {
             let message = format!("`snat` has no meaning in a pool of mode \"{}\"", mode_name(other));
-            let problem = Problem::relation(snat.span.clone(), message, "remove it, or write mode = \"full-nat\"");
+            let problem =
+                Problem::relation(snat.span.clone(), message, "remove it, or write mode = \"full-nat\"");
             problems.push(problem.related(mode.span.clone(), "the mode"));
         }
         (None, _) => {}
@@ -72,8 +73,11 @@ fn check_owners(draft: &Draft, problems: &mut Problems) {
     let mut owners: HashMap<IpAddr, (&str, &At<IpAddr>)> = HashMap::new();
     for (name, address) in addresses(draft) {
         if let Some((owner, first)) = owners.get(&address.value) {
-            let message =
-                format!("pool {} sends from {} already, which is in its `snat`", quoted(owner), address.value);
+            let message = format!(
+                "pool {} sends from {} already, which is in its `snat`",
+                quoted(owner),
+                address.value
+            );
             let hint = "give each pool addresses of its own";
             let problem = Problem::relation(address.span.clone(), message, hint);
             problems.push(problem.related(first.span.clone(), "first use"));

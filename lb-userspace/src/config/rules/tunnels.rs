@@ -9,8 +9,10 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     for (_, pool) in pools(draft) {
         let (Some(mode), Some(port)) = (&pool.mode, &pool.gue_port) else { continue };
         if mode.value != ForwardMode::DsrGue {
-            let message = format!("`gue_port` has no meaning in a pool of mode \"{}\"", mode_name(mode.value));
-            let problem = Problem::relation(port.span.clone(), message, "remove it, or write mode = \"dsr-gue\"");
+            let message =
+                format!("`gue_port` has no meaning in a pool of mode \"{}\"", mode_name(mode.value));
+            let problem =
+                Problem::relation(port.span.clone(), message, "remove it, or write mode = \"dsr-gue\"");
             problems.push(problem.related(mode.span.clone(), "the mode"));
         }
     }

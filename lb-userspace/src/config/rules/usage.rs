@@ -49,7 +49,8 @@ fn check_families(draft: &Draft, name: &str, pool: &PoolDraft, warnings: &mut Pr
     if pool.mode.as_ref().is_none_or(|mode| mode.value.is_tunnel()) {
         return;
     }
-    let vips = || served(draft).filter(|(_, _, pool, _)| *pool == name).flat_map(|(_, service, ..)| &service.vips);
+    let vips =
+        || served(draft).filter(|(_, _, pool, _)| *pool == name).flat_map(|(_, service, ..)| &service.vips);
     for is_ipv4 in [true, false] {
         let idle = pool.backends.iter().find_map(|backend| {
             backend.address.as_ref().filter(|address| address.value.0.is_ipv4() == is_ipv4)

@@ -11,9 +11,10 @@ use aya::Ebpf;
 use aya::maps::{Array, DevMapHash, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Zeroable;
 use lb_common::abi::{
-    Address, Backend, BackendCounters, BackendFlags, BackendIdentity, FlowCounters, FlowKey, FlowValue, NetworkValue,
-    PortsKey, RangeValue, Recorder, ReverseEntry, ReverseRangeValue, SNAT_ADDRESSES, ServiceCounters, ServiceEntry,
-    ServiceValue, Settings, Slot, TrafficCounters, VERDICT_NUMBERS, names, place,
+    Address, Backend, BackendCounters, BackendFlags, BackendIdentity, FlowCounters, FlowKey, FlowValue,
+    NetworkValue, PortsKey, RangeValue, Recorder, ReverseEntry, ReverseRangeValue, SNAT_ADDRESSES,
+    ServiceCounters, ServiceEntry, ServiceValue, Settings, Slot, TrafficCounters, VERDICT_NUMBERS, names,
+    place,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -50,7 +50,11 @@ pub(super) struct PrefixTable<K, V> {
 }
 
 impl<K: bytemuck::Pod, V: bytemuck::Pod> PrefixTable<K, V> {
-    pub(super) const fn new(map: LpmTrie<MapData, Raw<K>, Raw<V>>, name: &'static str, capacity: u32) -> Self {
+    pub(super) const fn new(
+        map: LpmTrie<MapData, Raw<K>, Raw<V>>,
+        name: &'static str,
+        capacity: u32,
+    ) -> Self {
         Self { map, name, capacity }
     }
 
@@ -80,7 +84,9 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> PrefixTable<K, V> {
         let (bits, data) = prefix.parts();
         match self.map.remove(&Key::new(bits, Raw(data))) {
             Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                Ok(())
+            }
             result => result.map_err(refused("write to", self.name)),
         }
     }

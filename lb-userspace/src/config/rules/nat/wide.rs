@@ -80,7 +80,10 @@ fn source(replier: Replier<'_>) -> Option<((IpAddr, Protocol), Source<'_>)> {
     let vip = frontend.vip.value;
     if let Some((address, port, protocol)) = reply_source(replier) {
         let instead = frontend.ports.value.one().filter(|own| *own != port);
-        return Some(((address, protocol), Source { first: port, last: port, owner: (vip, instead), replier }));
+        return Some((
+            (address, protocol),
+            Source { first: port, last: port, owner: (vip, instead), replier },
+        ));
     }
     let (address, port) = replier.backend.address.as_ref()?.value;
     let keeps = port.is_none() && vip.single().is_some() && address.is_ipv4() == vip.is_ipv4();
@@ -105,6 +108,7 @@ fn clash(one: Replier<'_>, other: Replier<'_>, source: SocketAddr) -> Problem {
         first.frontend.shown(),
         second.backend.shown()
     );
-    let hint = "let ranges share no port with what else a server answers, or use mode = \"full-nat\" or a DSR mode";
+    let hint =
+        "let ranges share no port with what else a server answers, or use mode = \"full-nat\" or a DSR mode";
     Problem::relation(second_span, message, hint).related(first_span, "the first")
 }
