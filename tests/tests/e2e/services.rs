@@ -109,7 +109,7 @@ fn ranges_any_port_both_families_and_networks_are_served() -> Result<()> {
     let _servers = bed.fleet.webs.iter().map(|web| serve_range(&web.host)).collect::<Result<Vec<_>>>()?;
     route_network(&bed)?;
     bed.write(&services(&bed)?)?;
-    let _lbd = bed.start()?;
+    let lbd = bed.start()?;
     bed.wait_up()?;
     for vip in Mode::Nat.vips() {
         expect_all(&bed, vip, HTTP_PORT)?;
@@ -126,10 +126,28 @@ fn ranges_any_port_both_families_and_networks_are_served() -> Result<()> {
         expect_all(&bed, IpAddr::from([192, 0, 2, last]), HTTP_PORT)?;
     }
     check_what_is_shown(&bed)?;
-    // Edits keep working, and a restart takes everything over.
+    // Edits keep working, and an agent that starts anew takes everything over.
     bed.edit("backend drain both/web1")?;
     bed.edit("backend undrain both/web1")?;
-    expect_all(&bed, Mode::Nat.vip_v4().into(), RANGE_PORT)
+    lbd.kill()?;
+    let _lbd = bed.start()?;
+    bed.wait_up()?;
+    expect_all(&bed, Mode::Nat.vip_v4().into(), RANGE_PORT)?;
+    check_what_is_shown(&bed)?;
+    // With nothing but a single port, nothing is left of the rest.
+    bed.write(&only_one_port(&bed)?)?;
+    bed.edit("reload")?;
+    expect_all(&bed, Mode::Nat.vip_v6().into(), HTTP_PORT)?;
+    let gone = SocketAddr::new(Mode::Nat.vip_v4().into(), RANGE_PORT);
+    ensure!(bed.fleet.client.enter(|| http::get(gone, "/", None, REFUSAL))?.is_err(), "{gone} still answers");
+    Ok(())
+}
+
+/// The configuration without its ranges, networks and services of any port.
+fn only_one_port(bed: &Bed) -> Result<String> {
+    let text = bed.text()?;
+    let (both, _) = text.split_once("\n[pools.any]").context("no such pool")?;
+    Ok(both.replace("[\"80\", \"30000-30010\"]", "[80]"))
 }
 
 fn check_what_is_shown(bed: &Bed) -> Result<()> {

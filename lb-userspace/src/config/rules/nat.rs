@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::frontends::{PlacedFrontend, placed};
-use super::served;
+use super::{served, services};
 use crate::config::draft::{BackendDraft, Draft, PoolDraft, ServiceDraft};
 use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::Span;
@@ -26,6 +26,8 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     let mut repliers: HashMap<(IpAddr, u16, Protocol), Replier<'_>> = HashMap::new();
     let mut wide = wide::Sources::default();
     let mut reported: HashSet<(Span, Span)> = HashSet::new();
+    // Single ports among themselves need no more than `repliers`.
+    let any_wide = services(draft).iter().any(|(_, service)| has_wide(service));
     for (name, service, _, pool) in served(draft) {
         if pool.mode.as_ref().is_none_or(|mode| mode.value != ForwardMode::Nat) {
             continue;
@@ -35,7 +37,9 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
         for frontend in placed(name, service) {
             for backend in &pool.backends {
                 let replier = Replier { frontend, backend };
-                wide.add(replier);
+                if any_wide {
+                    wide.add(replier);
+                }
                 let Some(key) = reply_source(replier) else { continue };
                 let Some(first) = repliers.get(&key).copied() else {
                     repliers.insert(key, replier);
@@ -54,6 +58,11 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
         }
     }
     wide.check(&mut reported, problems);
+}
+
+/// Whether a service has a range, or any port.
+fn has_wide(service: &ServiceDraft) -> bool {
+    service.ports.iter().any(|ports| ports.value.one().is_none())
 }
 
 /// Replies say nothing of the address that the client asked for.
