@@ -12,7 +12,7 @@ use std::net::IpAddr;
 pub async fn assign(netlink: &Netlink, model: &Model) -> Vec<String> {
     let Some(interface) = model.node.interfaces.first() else { return Vec::new() };
     let wanted = match model.node.vips {
-        VipOwnership::Assign => model.vips(),
+        VipOwnership::Assign => model.node_addresses(),
         VipOwnership::External => BTreeSet::new(),
     };
     let mut problems = Vec::new();
@@ -71,10 +71,10 @@ pub async fn withdraw(
     Ok(gone)
 }
 
-/// Switches on what the return path of `nat` needs: forwarding (the FIB lookup answers only then), and for packets
+/// Switches on what the return paths of `nat` and `full-nat` need: forwarding (the FIB lookup answers only then), and for packets
 /// that are left to the stack for want of a neighbour, sources that are the node's own VIPs.
 pub fn enable_forwarding(model: &Model) -> Vec<String> {
-    if !model.pools.values().any(|pool| pool.mode == ForwardMode::Nat) {
+    if !model.pools.values().any(|pool| matches!(pool.mode, ForwardMode::Nat | ForwardMode::FullNat)) {
         return Vec::new();
     }
     let mut problems = Vec::new();
@@ -84,7 +84,7 @@ pub fn enable_forwarding(model: &Model) -> Vec<String> {
         match changes {
             Ok((changes, local)) => {
                 for change in changes.into_iter().chain(local) {
-                    tracing::info!("{change} (nat pools return through this node)");
+                    tracing::info!("{change} (nat and full-nat pools return through this node)");
                 }
             }
             Err(error) => problems.push(format!("nat replies may not pass {interface}: {error}")),
@@ -93,15 +93,21 @@ pub fn enable_forwarding(model: &Model) -> Vec<String> {
     problems
 }
 
-/// Where the model's VIPs are.
+/// Where the model's VIPs and the addresses that `full-nat` sends from are. Networks are routed here, on no interface.
 pub async fn report(state: &State) -> Vec<VipInfo> {
     let mut vips = Vec::new();
-    for address in state.loaded.model.vips() {
-        let mut info = VipInfo { address, interface: None, owned: false };
+    let model = &state.loaded.model;
+    let snat = model.snat_addresses();
+    for network in model.vips().into_iter().filter(|vip| vip.single().is_none()) {
+        let (address, prefix_bits) = (network.address(), Some(network.bits()));
+        vips.push(VipInfo { address, prefix_bits, ..VipInfo::nowhere(address) });
+    }
+    for address in model.node_addresses() {
+        let mut info = VipInfo { sends: snat.contains(&address), ..VipInfo::nowhere(address) };
         for interface in &state.interfaces {
             let addresses = state.netlink.addresses(interface.ifindex).await.unwrap_or_default();
             if let Some(found) = addresses.iter().find(|found| found.address == address) {
-                info = VipInfo { address, interface: Some(interface.name.clone()), owned: found.ours };
+                info = VipInfo { interface: Some(interface.name.clone()), owned: found.ours, ..info };
                 break;
             }
         }

@@ -3,11 +3,15 @@
 use super::backends::backend_entry;
 use super::tables::free_region;
 use super::*;
-use crate::dataplane::{Capacity, Dataplane as _, FakeDataplane};
-use crate::model::{AdminState, Backend, DatapathLog, Limits, Node, Service, VipOwnership, XdpMode};
-use lb_common::abi::{BackendFlags, Slot};
+use crate::dataplane::{Capacity, Dataplane as _, FakeDataplane, Region};
+use crate::model::{
+    AdminState, Backend, DatapathLog, Limits, Node, Ports, Protocol, Service, VipOwnership, XdpMode,
+};
+use lb_common::abi::{BackendFlags, ServiceValue, Slot, address};
 use lb_common::hash::HashKey;
 use proptest::prelude::*;
+
+mod frontends;
 
 const CAPACITY: Capacity = Capacity { services: 16, backends: 32, slots: 4096, flows: 4096, sessions: 64 };
 const SLOTS: u32 = 251;
@@ -41,8 +45,8 @@ fn model(mode: ForwardMode, backends: Vec<Backend>, vips: &[[u8; 4]]) -> Model {
     let pool = Pool { backends, ..Pool::new(mode, SLOTS) };
     let services = vips.iter().enumerate().map(|(at, vip)| {
         let service = Service {
-            vips: vec![IpAddr::from(*vip)],
-            ports: vec![80],
+            vips: vec![IpAddr::from(*vip).into()],
+            ports: vec![Ports::One(80)],
             protocol: Protocol::Tcp,
             pool: "web".to_owned(),
         };
@@ -94,7 +98,9 @@ impl World {
                 .filter(|backend| !down.contains(&backend.name.as_str()))
                 .map(|backend| BackendName { pool: pool.clone(), name: backend.name.clone() })
         });
-        let hops = (0..=255).map(|number| (IpAddr::from([10, 0, 0, number]), Some(hop(number)))).collect();
+        let v4 = (0..=255).map(|number| (IpAddr::from([10, 0, 0, number]), Some(hop(number))));
+        let v6 = |number: u8| IpAddr::from([0x2001, 0xdb8, 3, 0, 0, 0, 0, u16::from(number)]);
+        let hops = v4.chain((100..=110).map(|number| (v6(number), Some(hop(number))))).collect();
         let desired = Desired {
             model,
             healthy: &healthy.collect(),
@@ -313,8 +319,8 @@ fn a_service_that_joins_a_pool_leaves_its_flows_alone() {
         let other = Pool { backends: vec![backend(3), backend(4)], ..Pool::new(ForwardMode::Nat, SLOTS) };
         site.pools.insert("other".to_owned(), other);
         let service = |vip: u8, pool: &str| Service {
-            vips: vec![IpAddr::from([192, 0, 2, vip])],
-            ports: vec![80],
+            vips: vec![IpAddr::from([192, 0, 2, vip]).into()],
+            ports: vec![Ports::One(80)],
             protocol: Protocol::Tcp,
             pool: pool.to_owned(),
         };
@@ -403,7 +409,7 @@ fn entry_of_1(
         given_up: &BTreeSet::new(),
         flows_of: None,
     };
-    backend_entry(mode, &backend(1), &desired, before)
+    backend_entry(&Pool::new(mode, SLOTS), &backend(1), &desired, before)
 }
 
 fn way_to_1(hop: Option<Hop>) -> BTreeMap<IpAddr, Option<Hop>> {
@@ -444,8 +450,8 @@ fn several_pools_change_with_room_for_one_new_table() {
             let name = format!("pool{number}");
             let pool = Pool { backends, ..Pool::new(ForwardMode::Nat, SLOTS) };
             let service = Service {
-                vips: vec![IpAddr::from([192, 0, 2, number])],
-                ports: vec![80],
+                vips: vec![IpAddr::from([192, 0, 2, number]).into()],
+                ports: vec![Ports::One(80)],
                 protocol: Protocol::Tcp,
                 pool: name.clone(),
             };

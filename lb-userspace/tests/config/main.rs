@@ -6,6 +6,7 @@ mod edits;
 mod errors;
 mod examples;
 mod files;
+mod frontends;
 mod many_errors;
 mod properties;
 mod understood;

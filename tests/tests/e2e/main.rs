@@ -16,4 +16,5 @@ mod lookups;
 mod nginx;
 mod nginx_fleet;
 mod restart;
+mod services;
 mod weights;
