@@ -14,7 +14,8 @@ const PRIMES: u32 = 2 * 3 * 7;
 /// How many such steps there are.
 const STEPS: u32 = PORTS / PRIMES;
 
-/// A place on the walk.
+/// A walk. Its places are computed from their numbers: to wrap around by a branch would give the kernel's verifier four times
+/// as many states with each step.
 pub struct Walk {
     address: u32,
     addresses: u32,
@@ -33,36 +34,24 @@ impl Walk {
         let mixed = low.wrapping_add(now_s).wrapping_mul(0x9e37_79b1);
         Self {
             address: slot_of(hash << 16, u32::from(addresses)),
-            addresses: u32::from(addresses),
+            addresses: u32::from(addresses).max(1),
             port: slot_of(hash << 32, PORTS),
             step: 1 + PRIMES * slot_of(u64::from(mixed) << 32, STEPS),
         }
     }
 
-    /// Which of the addresses.
+    /// Which of the addresses comes at that step: they take turns.
     #[inline(always)]
-    pub const fn address(&self) -> u32 {
-        self.address
+    pub const fn address(&self, at: u32) -> u32 {
+        (self.address + at) % self.addresses
     }
 
-    /// The port.
+    /// The port at that step.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "below 65,536")]
-    pub const fn port(&self) -> u16 {
-        (FIRST_PORT + self.port) as u16
-    }
-
-    /// Goes on to the next address and to another port.
-    #[inline(always)]
-    pub const fn step(&mut self) {
-        self.address += 1;
-        if self.address >= self.addresses {
-            self.address = 0;
-        }
-        self.port += self.step;
-        if self.port >= PORTS {
-            self.port -= PORTS;
-        }
+    pub const fn port(&self, at: u32) -> u16 {
+        let port = (self.port as u64 + at as u64 * self.step as u64) % PORTS as u64;
+        (FIRST_PORT + port as u32) as u16
     }
 }
 
@@ -76,25 +65,21 @@ mod tests {
     #[test]
     fn a_walk_meets_every_port_once() {
         for (hash, now_s) in [(0, 0), (u64::MAX, 7), (0x0123_4567_89ab_cdef, 1_000_000)] {
-            let mut walk = Walk::new(hash, now_s, 1);
+            let walk = Walk::new(hash, now_s, 1);
             let mut seen = BTreeSet::new();
-            for _ in 0..PORTS {
-                assert!(u32::from(walk.port()) >= FIRST_PORT && walk.address() == 0);
-                assert!(seen.insert(walk.port()), "port {} comes again", walk.port());
-                walk.step();
+            for at in 0..PORTS {
+                assert!(u32::from(walk.port(at)) >= FIRST_PORT && walk.address(at) == 0);
+                assert!(seen.insert(walk.port(at)), "port {} comes again", walk.port(at));
             }
         }
     }
 
     #[test]
     fn addresses_take_turns() {
-        let mut walk = Walk::new(0xdead_beef_0000_0001, 3, 3);
-        let mut seen = BTreeSet::new();
-        for _ in 0..3 {
-            seen.insert(walk.address());
-            walk.step();
-        }
+        let walk = Walk::new(0xdead_beef_0000_0001, 3, 3);
+        let seen: BTreeSet<u32> = (0..3).map(|at| walk.address(at)).collect();
         assert_eq!(seen, BTreeSet::from([0, 1, 2]));
+        assert_eq!(Walk::new(1, 3, 0).address(5), 0, "without addresses there is nothing to divide by");
     }
 
     #[test]
@@ -107,11 +92,7 @@ mod tests {
 
     #[test]
     fn who_asks_again_a_second_later_goes_another_way() {
-        let ports = |now_s| {
-            let mut walk = Walk::new(0xabcd_ef01_2345_6789, now_s, 1);
-            walk.step();
-            walk.port()
-        };
-        assert_ne!(ports(1), ports(2));
+        let port = |now_s| Walk::new(0xabcd_ef01_2345_6789, now_s, 1).port(1);
+        assert_ne!(port(1), port(2));
     }
 }

@@ -238,20 +238,20 @@ fn take_port<T: Tables>(
         },
         seen: SessionSeen::new(SessionState::Silent, now_s),
     };
-    let mut walk = Walk::new(hash, now_s, backend.snat_count);
-    for _ in 0..MOST_TRIES {
-        let Some(address) = tables.snat(u32::from(backend.snat_first).wrapping_add(walk.address())) else {
+    let walk = Walk::new(hash, now_s, backend.snat_count);
+    for at in 0..MOST_TRIES {
+        let Some(address) = tables.snat(u32::from(backend.snat_first).wrapping_add(walk.address(at))) else {
             return Err(DropReason::Inconsistent);
         };
         if is_mapped(address) != work.headers.v4 {
             return Err(DropReason::Inconsistent);
         }
         way.source = address;
-        way.source_port = walk.port().to_be();
+        way.source_port = walk.port(at).to_be();
         match tables.put_session(&replies_of(way, u32::from(flow.protocol)), &session) {
             Put::Done => return Ok(()),
             Put::Full => return Err(DropReason::SessionsFull),
-            Put::Taken => walk.step(),
+            Put::Taken => {}
         }
     }
     Err(DropReason::PortsExhausted)
