@@ -3,7 +3,7 @@
 //! Rooms and what they may import (`cargo xtask verify` checks it):
 //! `model` nothing of ours but lb-common; `config` model; `health` model; `netlink` nothing of ours;
 //! `dataplane` lb-common, the only user of aya; `reconcile` model, dataplane's types; `phases` these and reconcile;
-//! `keeper` these and phases; `api` nothing of ours; `cli` api; `telemetry` lb-common; `agent` everything: the only
+//! `sessions` as phases; `keeper` these, phases and sessions; `api` nothing of ours; `cli` api; `telemetry` lb-common; `agent` everything: the only
 //! place that wires the rooms together.
 
 pub mod agent;
@@ -17,4 +17,5 @@ pub mod model;
 pub mod netlink;
 pub mod phases;
 pub mod reconcile;
+pub mod sessions;
 pub mod telemetry;

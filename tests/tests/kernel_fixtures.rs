@@ -6,6 +6,7 @@
 mod kernel_fixtures {
     pub mod bed;
     pub mod routes;
+    pub mod sessions;
     pub mod swap;
 }
 
@@ -148,6 +149,11 @@ fn a_redirect_to_an_interface_that_is_not_in_the_map_is_dropped() {
 #[test]
 fn a_thousand_table_swaps_under_load_mislead_no_packet() {
     in_own_namespaces(kernel_fixtures::swap::no_packet_goes_where_neither_table_leads);
+}
+
+#[test]
+fn fifty_thousand_sessions_of_one_client_come_go_and_come_again() {
+    in_own_namespaces(kernel_fixtures::sessions::fifty_thousand_sessions_come_go_and_come_again);
 }
 
 #[test]

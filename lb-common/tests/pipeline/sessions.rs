@@ -261,7 +261,7 @@ fn opens_at_last(tables: &MemTables, setting: &Setting) -> SocketAddr {
 
 #[test]
 fn sixty_thousand_sessions_of_one_client_share_no_port() {
-    for mut setting in every() {
+    for mut setting in [setting(true, 6), setting(false, 17)] {
         let tables = tables(&setting);
         let mut sources = Vec::new();
         for port in 1..=MANY {
@@ -611,5 +611,114 @@ fn fragments_follow_their_session_in_both_directions() {
         tables.now_ms.set(40_000);
         let [_, later] = fragments(&frame(setting.protocol, setting.client, setting.frontend, &extras), v4);
         assert_eq!(run(&tables, &later).0, Verdict::Drop(DropReason::FragmentEarly), "too late");
+    }
+}
+
+/// An ICMP error from `from` to `to` that embeds the first bytes of a frame's IP packet.
+fn icmp_error(from: IpAddr, to: IpAddr, frame: &[u8]) -> Vec<u8> {
+    let embedded = &frame[14..frame.len().min(14 + 68)];
+    let step = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let mut out = Vec::new();
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => step
+            .ipv4(from.octets(), to.octets(), 64)
+            .icmpv4(etherparse::Icmpv4Type::TimeExceeded(
+                etherparse::icmpv4::TimeExceededCode::TtlExceededInTransit,
+            ))
+            .write(&mut out, embedded),
+        (IpAddr::V6(from), IpAddr::V6(to)) => step
+            .ipv6(from.octets(), to.octets(), 64)
+            .icmpv6(etherparse::Icmpv6Type::PacketTooBig { mtu: 1_280 })
+            .write(&mut out, embedded),
+        _ => panic!("two families"),
+    }
+    .unwrap();
+    out
+}
+
+/// Addresses of an ICMP error whose sums are right, and the frame of what it embeds.
+fn read_error(frame: &[u8]) -> (IpAddr, IpAddr, Vec<u8>) {
+    let packet = etherparse::PacketHeaders::from_ethernet_slice(frame).unwrap();
+    let payload = packet.payload.slice();
+    let mut embedded = frame[..14].to_vec();
+    embedded.extend(payload);
+    match (packet.net, packet.transport) {
+        (Some(etherparse::NetHeaders::Ipv4(ip, _)), Some(etherparse::TransportHeader::Icmpv4(header))) => {
+            assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+            assert_eq!(header.checksum, header.icmp_type.calc_checksum(payload));
+            (ip.source.into(), ip.destination.into(), embedded)
+        }
+        (Some(etherparse::NetHeaders::Ipv6(ip, _)), Some(etherparse::TransportHeader::Icmpv6(header))) => {
+            let sum = header.icmp_type.calc_checksum(ip.source, ip.destination, payload).unwrap();
+            assert_eq!(header.checksum, sum);
+            (ip.source.into(), ip.destination.into(), embedded)
+        }
+        other => panic!("no ICMP: {other:?}"),
+    }
+}
+
+#[test]
+fn errors_about_a_session_reach_who_sent_the_packet_and_name_it_as_it_was_sent() {
+    for setting in every() {
+        let tables = tables(&setting);
+        let v4 = setting.client.is_ipv4();
+        let router: IpAddr = if v4 { "192.0.2.77" } else { "2001:db8:77::1" }.parse().unwrap();
+        let source = arrives(&tables, &setting, SYN);
+        let packet = |from, to| frame(setting.protocol, from, to, &plain());
+        // A router on the way to the client, about a reply: to the backend, from the node.
+        let reply = packet(setting.frontend, setting.client);
+        let (verdict, out) = run(&tables, &icmp_error(router, setting.frontend.ip(), &reply));
+        assert_eq!(verdict, Verdict::Transmit(ForwardReason::IcmpError));
+        let (from, to, embedded) = read_error(&out);
+        assert_eq!((from, to), (setting.tunnel_source, setting.target.ip()));
+        let inner = read(&embedded);
+        assert!(inner.is_sound(false), "{inner:x?}");
+        assert_eq!((inner.source, inner.destination), (setting.target, source));
+        // A router on the way to the backend, or the backend itself, about a request: to the client.
+        let request = packet(source, setting.target);
+        for (sender, seen_as) in [(router, router), (setting.target.ip(), setting.frontend.ip())] {
+            let (verdict, out) = run(&tables, &icmp_error(sender, source.ip(), &request));
+            assert_eq!(verdict, Verdict::Redirect(ForwardReason::IcmpErrorReply, EGRESS));
+            let (from, to, embedded) = read_error(&out);
+            assert_eq!((from, to), (seen_as, setting.client.ip()));
+            let inner = read(&embedded);
+            assert!(inner.is_sound(false), "{inner:x?}");
+            assert_eq!((inner.source, inner.destination), (setting.client, setting.frontend));
+        }
+    }
+}
+
+#[test]
+fn errors_about_no_session_are_left_to_the_node() {
+    for setting in every() {
+        let tables = tables(&setting);
+        let source = SocketAddr::new(setting.tunnel_source, 5_000);
+        for (from, to) in [(source, setting.target), (setting.frontend, setting.client)] {
+            let packet = frame(setting.protocol, from, to, &plain());
+            let error = icmp_error(setting.client.ip(), from.ip(), &packet);
+            let (verdict, out) = run(&tables, &error);
+            assert_eq!((verdict, out), (Verdict::Pass(PassReason::OtherProtocol), error));
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_another_pool_reaches_by_nat_answers_its_sessions_all_the_same() {
+    for setting in every() {
+        let mut tables = tables(&setting);
+        let key = lb_common::abi::ReverseKey {
+            address: address(setting.target.ip()),
+            port: setting.target.port().to_be(),
+            protocol: setting.protocol,
+            zero: 0,
+        };
+        tables.reverse.insert(key, lb_common::abi::ReverseValue::default());
+        let own = lb_common::tables::Route::without_hop(lb_common::tables::RouteAnswer::ToNode);
+        tables.routes.insert(address(setting.tunnel_source), own);
+        let source = arrives(&tables, &setting, SYN);
+        answers(&tables, &setting, source, SYN | ACK);
+        let request = frame(setting.protocol, source, setting.target, &plain());
+        let verdict = run(&tables, &icmp_error(setting.target.ip(), source.ip(), &request)).0;
+        assert_eq!(verdict, Verdict::Redirect(ForwardReason::IcmpErrorReply, EGRESS));
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Capacity, Dataplane, DataplaneError, Observed, Op, Region};
 use lb_common::abi::{
-    BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, ServiceCounters, Settings, Slot,
-    names,
+    BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, ServiceCounters, Session, Settings,
+    Slot, names,
 };
 use lb_common::hash::HashKey;
 use lb_common::tables::MemTables;
@@ -26,6 +26,7 @@ impl FakeDataplane {
         tables.slots = vec![Slot::stable(0); capacity.slots as usize];
         tables.backends = vec![bytemuck::Zeroable::zeroed(); capacity.backends as usize];
         tables.flows.get_mut().capacity = capacity.flows as usize;
+        tables.session_capacity = 2 * capacity.sessions as usize;
         tables.settings = Settings {
             hash_key: [hash_key.0, hash_key.1],
             record_rates: capacity.record_rates(1),
@@ -128,6 +129,15 @@ impl Dataplane for FakeDataplane {
         for key in &over {
             flows.remove(key);
         }
+        Ok(())
+    }
+
+    fn sweep_sessions(
+        &mut self,
+        is_over: &mut dyn FnMut(&FlowKey, &Session) -> bool,
+    ) -> Result<(), DataplaneError> {
+        let sessions = self.tables.sessions.get_mut();
+        sessions.retain(|key, cell| !is_over(key, &Session { way: cell.way, seen: cell.seen() }));
         Ok(())
     }
 
