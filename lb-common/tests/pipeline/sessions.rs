@@ -29,7 +29,7 @@ const TO_CLIENT: Verdict = Verdict::Redirect(ForwardReason::FullNatReply, EGRESS
 
 /// Addresses of a family: client, VIP, backend, and what is sent from.
 fn setting(v4: bool, protocol: u8) -> Setting {
-    let of = |text: &str| -> SocketAddr { text.parse().unwrap() };
+    let of = |text: &str| -> SocketAddr { text.parse().expect("an address") };
     let [client, frontend, target, source] = if v4 {
         ["198.51.100.7:40000", "203.0.113.10:443", "10.0.0.5:8443", "10.0.0.1:0"]
     } else {
@@ -531,26 +531,29 @@ fn fragments(frame: &[u8], v4: bool) -> [Vec<u8>; 2] {
         let payload = &frame[14 + header..];
         if number == 0 { payload[..FIRST].to_vec() } else { payload[FIRST..].to_vec() }
     };
-    let offset = |number: usize| IpFragOffset::try_new((number * FIRST / 8) as u16).unwrap();
+    let offset = |number: usize| {
+        let units = u16::try_from(number * FIRST / 8).expect("few");
+        IpFragOffset::try_new(units).expect("thirteen bits")
+    };
     [0, 1].map(|number| {
         let mut out = frame[..14].to_vec();
         if v4 {
-            let (mut ip, _) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+            let (mut ip, _) = Ipv4Header::from_slice(&frame[14..]).expect("a whole header");
             let payload = part(20, number);
             (ip.dont_fragment, ip.more_fragments) = (false, more_of(number));
             ip.fragment_offset = offset(number);
-            ip.set_payload_len(payload.len()).unwrap();
+            ip.set_payload_len(payload.len()).expect("fits the length field");
             ip.header_checksum = ip.calc_header_checksum();
-            ip.write(&mut out).unwrap();
+            ip.write(&mut out).expect("a vector takes every packet");
             out.extend(payload);
         } else {
-            let (mut ip, _) = Ipv6Header::from_slice(&frame[14..]).unwrap();
+            let (mut ip, _) = Ipv6Header::from_slice(&frame[14..]).expect("a whole header");
             let payload = part(40, number);
             let extension = Ipv6FragmentHeader::new(ip.next_header, offset(number), more_of(number), 0xfeed);
             ip.next_header = IpNumber::IPV6_FRAGMENTATION_HEADER;
-            ip.set_payload_length(payload.len() + 8).unwrap();
-            ip.write(&mut out).unwrap();
-            extension.write(&mut out).unwrap();
+            ip.set_payload_length(payload.len() + 8).expect("fits the length field");
+            ip.write(&mut out).expect("a vector takes every packet");
+            extension.write(&mut out).expect("a vector takes every packet");
             out.extend(payload);
         }
         out
@@ -562,23 +565,23 @@ fn whole(parts: &[Vec<u8>; 2], v4: bool) -> Vec<u8> {
     let [first, later] = parts;
     let mut out = first[..14].to_vec();
     if v4 {
-        let (mut ip, rest) = Ipv4Header::from_slice(&first[14..]).unwrap();
+        let (mut ip, rest) = Ipv4Header::from_slice(&first[14..]).expect("a whole header");
         assert_eq!(ip.header_checksum, ip.calc_header_checksum());
-        let (second, more) = Ipv4Header::from_slice(&later[14..]).unwrap();
+        let (second, more) = Ipv4Header::from_slice(&later[14..]).expect("a whole header");
         assert_eq!(second.header_checksum, second.calc_header_checksum());
         assert_eq!((ip.source, ip.destination), (second.source, second.destination));
         ip.more_fragments = false;
-        ip.set_payload_len(rest.len() + more.len()).unwrap();
+        ip.set_payload_len(rest.len() + more.len()).expect("fits the length field");
         ip.header_checksum = ip.calc_header_checksum();
-        ip.write(&mut out).unwrap();
+        ip.write(&mut out).expect("a vector takes every packet");
         out.extend(rest.iter().chain(more));
     } else {
-        let (mut ip, rest) = Ipv6Header::from_slice(&first[14..]).unwrap();
-        let (second, more) = Ipv6Header::from_slice(&later[14..]).unwrap();
+        let (mut ip, rest) = Ipv6Header::from_slice(&first[14..]).expect("a whole header");
+        let (second, more) = Ipv6Header::from_slice(&later[14..]).expect("a whole header");
         assert_eq!((ip.source, ip.destination), (second.source, second.destination));
         ip.next_header = IpNumber(rest[0]);
-        ip.set_payload_length(rest.len() + more.len() - 16).unwrap();
-        ip.write(&mut out).unwrap();
+        ip.set_payload_length(rest.len() + more.len() - 16).expect("fits the length field");
+        ip.write(&mut out).expect("a vector takes every packet");
         out.extend(rest[8..].iter().chain(&more[8..]));
     }
     out
@@ -632,13 +635,13 @@ fn icmp_error(from: IpAddr, to: IpAddr, frame: &[u8]) -> Vec<u8> {
             .write(&mut out, embedded),
         _ => panic!("two families"),
     }
-    .unwrap();
+    .expect("a vector takes every packet");
     out
 }
 
 /// Addresses of an ICMP error whose sums are right, and the frame of what it embeds.
 fn read_error(frame: &[u8]) -> (IpAddr, IpAddr, Vec<u8>) {
-    let packet = etherparse::PacketHeaders::from_ethernet_slice(frame).unwrap();
+    let packet = etherparse::PacketHeaders::from_ethernet_slice(frame).expect("a whole header");
     let payload = packet.payload.slice();
     let mut embedded = frame[..14].to_vec();
     embedded.extend(payload);
@@ -649,7 +652,10 @@ fn read_error(frame: &[u8]) -> (IpAddr, IpAddr, Vec<u8>) {
             (ip.source.into(), ip.destination.into(), embedded)
         }
         (Some(etherparse::NetHeaders::Ipv6(ip, _)), Some(etherparse::TransportHeader::Icmpv6(header))) => {
-            let sum = header.icmp_type.calc_checksum(ip.source, ip.destination, payload).unwrap();
+            let sum = header
+                .icmp_type
+                .calc_checksum(ip.source, ip.destination, payload)
+                .expect("fits the length field");
             assert_eq!(header.checksum, sum);
             (ip.source.into(), ip.destination.into(), embedded)
         }

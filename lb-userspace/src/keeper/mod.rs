@@ -216,7 +216,7 @@ impl Keeper {
             // A packet that saw a slot of before may still record its flow; afterwards nobody can.
             dataplane.apply(&Op::WaitForReaders)?;
         }
-        if !gone.is_empty() {
+        if !gone.is_empty() || self.has_no_sessions(&observed) || self.sessions.counted_ms.is_none() {
             self.sweep_observed(dataplane, around, model, &observed)?;
         }
         let census = take_census(dataplane, model, &observed, began_ms)?;
@@ -263,14 +263,18 @@ impl Keeper {
         observed: &Observed,
     ) -> Result<(), DataplaneError> {
         let began_ms = around.now().monotonic_ms;
-        let none_are_made = observed.settings.lookups & Lookups::SESSIONS == 0;
-        let count = if none_are_made && self.sessions.is_empty() {
+        let count = if self.has_no_sessions(observed) {
             sessions::SessionCount::default()
         } else {
             sessions::sweep(dataplane, model, observed, began_ms)?
         };
         self.sessions.note(count, began_ms);
         Ok(())
+    }
+
+    /// Whether there are no sessions, and none are made.
+    const fn has_no_sessions(&self, observed: &Observed) -> bool {
+        observed.settings.lookups & Lookups::SESSIONS == 0 && self.sessions.is_empty()
     }
 
     /// Flows of a backend that are remembered, sessions among them.
