@@ -5,5 +5,6 @@ mod pipeline {
     pub mod flows;
     pub mod hostile;
     pub mod oracle;
+    pub mod sessions;
     pub mod setting;
 }

@@ -2,8 +2,9 @@
 //!
 //! Rooms and what they may import (`cargo xtask verify` checks it):
 //! `model` nothing of ours but lb-common; `config` model; `health` model; `netlink` nothing of ours;
-//! `dataplane` lb-common, the only user of aya but for `decap`; `decap` lb-common, dataplane and netlink; `reconcile` model, dataplane's types; `phases` these and reconcile;
-//! `keeper` these and phases; `api` nothing of ours; `cli` api; `telemetry` lb-common; `agent` everything: the only
+//! `dataplane` lb-common, the only user of aya but for `decap`; `decap` lb-common, dataplane and netlink; `reconcile` model,
+//! dataplane's types; `phases` these and reconcile; `sessions` as phases; `keeper` these, phases and sessions; `api` nothing of
+//! ours; `cli` api; `telemetry` lb-common; `agent` everything: the only
 //! place that wires the rooms together.
 
 pub mod agent;
@@ -18,4 +19,5 @@ pub mod model;
 pub mod netlink;
 pub mod phases;
 pub mod reconcile;
+pub mod sessions;
 pub mod telemetry;

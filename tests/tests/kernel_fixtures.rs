@@ -9,6 +9,7 @@ mod kernel_fixtures {
     pub mod largest;
     pub mod probe;
     pub mod routes;
+    pub mod sessions;
     pub mod swap;
 }
 
@@ -202,6 +203,11 @@ fn what_a_kernel_has_is_told_from_what_it_has_not() {
 #[test]
 fn a_thousand_table_swaps_under_load_mislead_no_packet() {
     in_own_namespaces(kernel_fixtures::swap::no_packet_goes_where_neither_table_leads);
+}
+
+#[test]
+fn fifty_thousand_sessions_of_one_client_come_go_and_come_again() {
+    in_own_namespaces(kernel_fixtures::sessions::fifty_thousand_sessions_come_go_and_come_again);
 }
 
 #[test]

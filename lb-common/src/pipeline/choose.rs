@@ -29,6 +29,13 @@ pub fn choose<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue, 
     remembered(tables, &headers.flow_key(), slot.0, headers.control)
 }
 
+/// Index of the backend that takes a flow which nobody had before; nothing is remembered of it. For those who remember
+/// their flows themselves.
+#[inline(always)]
+pub fn newcomer<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue, hash: u64) -> u32 {
+    slot(tables, &headers.flow, headers.v4, service, hash).map_or(NOBODY, Slot::current)
+}
+
 /// Hash of a packet's flow.
 #[inline(always)]
 pub fn hash<T: Tables>(tables: &T, headers: &Headers) -> u64 {
@@ -89,7 +96,7 @@ pub const fn no_backend(index: u32) -> DropReason {
 
 /// What a packet says of its flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sign {
+pub enum Sign {
     /// A SYN: a new connection, or the same one asking again.
     Opens,
     /// It exists.
@@ -99,8 +106,9 @@ enum Sign {
 }
 
 impl Sign {
+    /// Of a packet with those control bits.
     #[inline(always)]
-    const fn of(control: u8) -> Self {
+    pub const fn of(control: u8) -> Self {
         if control & (tcp::SYN | tcp::ACK) == tcp::SYN {
             Self::Opens
         } else if control & (tcp::FIN | tcp::RST) != 0 {

@@ -54,16 +54,15 @@ fn not_ours<T: Tables>(tables: &T, headers: &Headers, reason: PassReason) -> Ste
 fn find_reply<T: Tables>(tables: &T, work: &mut Work) -> Step {
     let headers = &work.headers;
     let flow = &headers.flow;
+    // First, because a backend may serve another pool by `nat`: to whom it answers tells the two apart.
+    if is_snat(tables, flow.destination, headers.v4) {
+        work.owner = Owner::SessionReply;
+        return Step::Go(Stage::Session);
+    }
     if let Some(reverse) = find_reverse(tables, flow.source, flow.source_port, flow.protocol, headers.v4) {
         work.owner = Owner::Reply;
         work.reverse = reverse;
         return Step::Go(Stage::Deliver);
-    }
-    if tables.lookups() & Lookups::SESSIONS != 0
-        && address_flags(tables, flow.destination, headers.v4) & AddressFlags::SNAT != 0
-    {
-        work.owner = Owner::SessionReply;
-        return Step::Go(Stage::Session);
     }
     not_ours(tables, headers, PassReason::NoService)
 }
@@ -113,6 +112,12 @@ fn later_fragment<T: Tables>(tables: &T, work: &mut Work) -> Step {
 pub fn address_flags<T: Tables>(tables: &T, address: Address, v4: bool) -> u32 {
     let key = ServiceKey { address, port: 0, protocol: 0, zero: 0 };
     tables.service(&key, v4).map_or(0, |value| value.index)
+}
+
+/// Whether `full-nat` sends from an address.
+#[inline(always)]
+pub fn is_snat<T: Tables>(tables: &T, address: Address, v4: bool) -> bool {
+    tables.lookups() & Lookups::SESSIONS != 0 && address_flags(tables, address, v4) & AddressFlags::SNAT != 0
 }
 
 /// Whether clients connect to an address.

@@ -6,14 +6,14 @@
 
 use super::answer::may_be_answered;
 use super::embedded::{self, Embedded, Renamed};
-use super::examine::{address_flags, find_reverse, find_service, is_vip};
+use super::examine::{find_reverse, find_service, is_snat, is_vip};
 use super::headers::{Headers, Offsets};
 use super::send::{self, Way};
 use super::tunnel::{self, Outer};
 use super::{Complaint, Stage, Step, Verdict, Work, choose};
 use crate::abi::{
-    Address, AddressFlags, AnswerKind, Backend, BackendFlags, DropReason, FlowKey, ForwardMode,
-    ForwardReason, Lookups, PassReason, ServiceValue, SessionWay,
+    Address, AnswerKind, Backend, BackendFlags, DropReason, FlowKey, ForwardMode, ForwardReason, PassReason,
+    ServiceValue, SessionWay,
 };
 use crate::hash::Flow;
 use crate::tables::{RouteAnswer, RouteQuestion, Tables};
@@ -155,6 +155,10 @@ fn error<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work, embe
     if let Some(service) = find_service(tables, inner.source, inner.source_port, inner.protocol, v4) {
         return about_a_reply(packet, tables, work, embedded, &service);
     }
+    // First, because the backend may serve another pool by `nat`.
+    if is_snat(tables, inner.source, v4) {
+        return about_a_session(packet, tables, work, embedded);
+    }
     if let Some(entry) = find_reverse(tables, inner.destination, inner.destination_port, inner.protocol, v4) {
         let port = if entry.port == 0 { inner.destination_port } else { entry.port };
         let renamed = Renamed {
@@ -168,11 +172,18 @@ fn error<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work, embe
         };
         return to_client(packet, tables, work, embedded, &renamed);
     }
-    if tables.lookups() & Lookups::SESSIONS == 0
-        || address_flags(tables, inner.source, v4) & AddressFlags::SNAT == 0
-    {
-        return NOT_OURS;
-    }
+    NOT_OURS
+}
+
+/// An error about what a client sent, as the backend's side saw it: from an address of `full-nat`.
+#[inline(always)]
+fn about_a_session<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    work: &mut Work,
+    embedded: &Embedded,
+) -> Step {
+    let inner = &embedded.flow;
     let Some(session) = tables.session(&reversed(inner)) else { return NOT_OURS };
     let way: SessionWay = session.way;
     let renamed = Renamed {
@@ -221,6 +232,9 @@ fn about_a_reply<P: Packet, T: Tables>(
         let Some(session) = tables.session(&key) else { return NOT_OURS };
         let way: SessionWay = session.way;
         let Some(backend) = tables.backend(way.backend_index) else { return NOT_OURS };
+        if backend.flags & BackendFlags::VALID == 0 {
+            return Step::Done(Verdict::Drop(DropReason::NoBackend));
+        }
         let renamed = Renamed {
             outer_source: way.source,
             outer_destination: way.destination,

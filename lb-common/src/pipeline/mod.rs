@@ -17,6 +17,7 @@ mod icmp;
 mod nat;
 mod parse;
 mod parse_any;
+mod ports;
 mod reply;
 mod send;
 mod session;

@@ -38,6 +38,8 @@ pub struct MemTables {
     pub sessions: RefCell<BTreeMap<FlowKey, Rc<SessionCell>>>,
     /// Most entries of `sessions`.
     pub session_capacity: usize,
+    /// An entry that another CPU makes in the moment in which one of its key is to be made here.
+    pub rival: RefCell<Option<(FlowKey, Session)>>,
     /// Addresses that `full-nat` sends from.
     pub snat: Vec<Address>,
     /// Budgets of answers; one CPU.
@@ -138,6 +140,7 @@ impl MemTables {
             fragments: RefCell::default(),
             sessions: RefCell::default(),
             session_capacity: usize::MAX,
+            rival: RefCell::default(),
             snat: Vec::new(),
             limiter: RefCell::default(),
             routes: BTreeMap::new(),
@@ -224,6 +227,9 @@ impl Tables for MemTables {
 
     fn put_session(&self, key: &FlowKey, session: &Session) -> Put {
         let mut sessions = self.sessions.borrow_mut();
+        if let Some((key, rival)) = self.rival.borrow_mut().take_if(|(rival, _)| rival == key) {
+            sessions.insert(key, Rc::new(SessionCell::new(rival)));
+        }
         if sessions.contains_key(key) {
             return Put::Taken;
         }

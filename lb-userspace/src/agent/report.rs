@@ -5,7 +5,8 @@ use super::state::State;
 use super::{around, desired, vips};
 use crate::api::types::{
     AdminState, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo, ForwardMode,
-    HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, Status, VerdictCount, VerdictKind,
+    HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, SessionTableInfo, Status,
+    VerdictCount, VerdictKind,
 };
 use crate::dataplane::{Dataplane as _, DataplaneError, Observed};
 use crate::health::{BackendId, Health, TargetStatus};
@@ -53,6 +54,7 @@ pub async fn status(state: &State) -> Result<Status, DataplaneError> {
         verdicts: verdicts(state)?,
         vips: vips::report(state).await,
         flows: flow_table(state, &observed),
+        sessions: session_table(state, &observed),
     })
 }
 
@@ -75,6 +77,17 @@ fn flow_table(state: &State, observed: &Observed) -> FlowTableInfo {
     }
 }
 
+/// The session table as it was last seen.
+fn session_table(state: &State, observed: &Observed) -> SessionTableInfo {
+    let book = &state.keeper.sessions;
+    SessionTableInfo {
+        capacity: u64::from(observed.capacity.sessions),
+        entries: book.count.sessions,
+        opening: book.count.opening,
+        expired: book.expired,
+    }
+}
+
 fn limits(state: &State, observed: &Observed) -> Vec<LimitUsage> {
     let slots: u64 = observed.tables.keys().map(|region| u64::from(region.count)).sum();
     let load = state.runner.load();
@@ -84,6 +97,7 @@ fn limits(state: &State, observed: &Observed) -> Vec<LimitUsage> {
         usage("backends", observed.backends.len() as u64, u64::from(observed.capacity.backends)),
         usage("slots", slots, u64::from(observed.capacity.slots)),
         usage("flows", state.keeper.book.entries, u64::from(observed.capacity.flows)),
+        usage("sessions", state.keeper.sessions.count.sessions, u64::from(observed.capacity.sessions)),
         usage("devices", observed.devices.len() as u64, DEVICES_CAPACITY),
         usage("probes", load.probes as u64, load.max_probes as u64),
     ]
@@ -236,7 +250,7 @@ fn backend_info(
         _ => lb_common::abi::BackendCounters::default(),
     };
     let slots = index.and_then(|index| sources.slots.get(&index)).copied().unwrap_or(0);
-    let flows = index.and_then(|index| state.keeper.book.flows.get(&index)).copied().unwrap_or(0);
+    let flows = index.map_or(0, |index| state.keeper.flows_of(index));
     let settles_in = index.filter(|index| sources.bases.contains(index)).map(|index| {
         let settles_in =
             state.keeper.settles_in(&state.loaded.model, &sources.observed, index, around::now());

@@ -6,6 +6,8 @@
 
 use super::Agent;
 use super::state::State;
+use crate::dataplane::Dataplane as _;
+use crate::sessions;
 use crate::telemetry::events::EventKind;
 use lb_common::abi::Recording;
 use std::time::Duration;
@@ -20,23 +22,34 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// The pause is this many times as long as the work took: at most a tenth of a CPU each.
 const PAUSE_FACTOR: u32 = 9;
 
+/// Shortest pause between two counts of sessions: half of the time that the shortest-lived ones have.
+const SESSIONS: Duration = Duration::from_secs(5);
+
 /// When to look and to count next.
 pub struct Tending {
     look: Instant,
     count: Instant,
+    sessions: Instant,
     recording: Recording,
+    alarms: sessions::Alarms,
 }
 
 impl Tending {
     /// The first time is soon.
     pub fn new() -> Self {
         let soon = Instant::now() + SHORTEST;
-        Self { look: soon, count: soon, recording: Recording::All }
+        Self {
+            look: soon,
+            count: soon,
+            sessions: soon,
+            recording: Recording::All,
+            alarms: sessions::Alarms::default(),
+        }
     }
 
     /// When something is due.
     pub fn next(&self) -> Instant {
-        self.look.min(self.count)
+        self.look.min(self.count).min(self.sessions)
     }
 
     /// Tells operators when the flow table fills.
@@ -61,9 +74,35 @@ impl Tending {
         state.event(kind, "flow table", says);
     }
 
-    /// Looks, and counts if that is due.
+    /// Counts sessions, and tells operators when they find no room.
+    fn sweep(&mut self, state: &mut State) {
+        let began = Instant::now();
+        let done = state.sweep_sessions();
+        let pause = if done { (began.elapsed() * PAUSE_FACTOR).max(SESSIONS) } else { LONGEST };
+        self.sessions = Instant::now() + pause;
+        let Ok(verdicts) = state.dataplane.verdicts() else { return };
+        let look = sessions::Look {
+            sessions: state.keeper.sessions.count.sessions,
+            capacity: u64::from(state.loaded.model.node.limits.sessions),
+            verdicts: &verdicts,
+            now_ms: super::around::now().monotonic_ms,
+        };
+        for (is_bad, says) in self.alarms.look(&look) {
+            let kind = if is_bad { EventKind::Alarm } else { EventKind::Datapath };
+            tracing::warn!("sessions: {says}");
+            state.event(kind, "sessions", &says);
+        }
+    }
+
+    /// Looks, and counts what is due.
     pub async fn look(&mut self, agent: &Agent) {
         let mut state = agent.state.lock().await;
+        if Instant::now() >= self.sessions {
+            self.sweep(&mut state);
+        }
+        if Instant::now() < self.look.min(self.count) {
+            return;
+        }
         let began = Instant::now();
         let count = began >= self.count;
         let done = state.look(count);

@@ -39,6 +39,22 @@ pub struct Status {
     /// What is remembered of flows while slots change hands.
     #[serde(default)]
     pub flows: FlowTableInfo,
+    /// Sessions of `full-nat`.
+    #[serde(default)]
+    pub sessions: SessionTableInfo,
+}
+
+/// The session table (`full-nat`), as it was counted last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTableInfo {
+    /// Sessions that there may be.
+    pub capacity: u64,
+    /// Sessions there are.
+    pub entries: u64,
+    /// Those among them that are not established, or of which one side only was heard of.
+    pub opening: u64,
+    /// Sessions that the agent took away since it started: they were over, or their backend was.
+    pub expired: u64,
 }
 
 /// The flow table, and the slots that it is there for.
@@ -280,7 +296,7 @@ pub struct BackendInfo {
     pub bytes: u64,
     /// New connections given to it.
     pub new_connections: u64,
-    /// Its flows in the flow table: those that slots which it has no more would send elsewhere.
+    /// Its flows in the flow table, those that slots which it has no more would send elsewhere; and its sessions (`full-nat`).
     #[serde(default)]
     pub remembered_flows: u64,
     /// Time until all its flows of before the last change are known, if they are not yet: until then more may show up

@@ -4,7 +4,7 @@ use super::op::{address_key, is_address};
 use super::{Capacity, Dataplane, DataplaneError, NetworkPrefix, Observed, Op, PortsPrefix, Region};
 use lb_common::abi::{
     BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, PortsKey, SNAT_ADDRESSES,
-    ServiceCounters, ServiceKey, ServiceValue, Settings, Slot, names,
+    ServiceCounters, ServiceKey, ServiceValue, Session, Settings, Slot, names,
 };
 use lb_common::hash::HashKey;
 use lb_common::tables::MemTables;
@@ -28,6 +28,7 @@ impl FakeDataplane {
         tables.backends = vec![bytemuck::Zeroable::zeroed(); capacity.backends as usize];
         tables.snat = vec![[0; 4]; SNAT_ADDRESSES as usize];
         tables.flows.get_mut().capacity = capacity.flows as usize;
+        tables.session_capacity = 2 * capacity.sessions as usize;
         tables.settings = Settings {
             hash_key: [hash_key.0, hash_key.1],
             record_rates: capacity.record_rates(1),
@@ -204,6 +205,15 @@ impl Dataplane for FakeDataplane {
         for key in &over {
             flows.remove(key);
         }
+        Ok(())
+    }
+
+    fn sweep_sessions(
+        &mut self,
+        is_over: &mut dyn FnMut(&FlowKey, &Session) -> bool,
+    ) -> Result<(), DataplaneError> {
+        let sessions = self.tables.sessions.get_mut();
+        sessions.retain(|key, cell| !is_over(key, &Session { way: cell.way, seen: cell.seen() }));
         Ok(())
     }
 

@@ -11,7 +11,7 @@ mod op;
 pub use fake::FakeDataplane;
 pub use op::{Capacity, Indexes, NetworkPrefix, Observed, Op, PortsPrefix, Region};
 
-use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters};
+use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters, Session};
 use std::collections::BTreeMap;
 
 /// What went wrong with the maps.
@@ -95,6 +95,15 @@ pub trait Dataplane {
     fn sweep_flows(
         &mut self,
         is_over: &mut dyn FnMut(&FlowKey, FlowValue) -> bool,
+    ) -> Result<(), DataplaneError>;
+
+    /// The same for sessions, each of which has two entries, one a direction.
+    ///
+    /// # Errors
+    /// When the map cannot be read or written.
+    fn sweep_sessions(
+        &mut self,
+        is_over: &mut dyn FnMut(&FlowKey, &Session) -> bool,
     ) -> Result<(), DataplaneError>;
 
     /// What became of flows, summed over CPUs.

@@ -1,7 +1,7 @@
 //! Keeps the maps true: plans, carries plans out, counts flows, moves slots on.
 //!
 //! Role: the agent's work on a dataplane, whichever it is; the simulation does the same work on one in memory. Time is
-//! an argument. Imports model, dataplane, reconcile and phases. Always holds: it alone changes the maps; whatever
+//! an argument. Imports model, dataplane, reconcile, phases and sessions. Always holds: it alone changes the maps; whatever
 //! fails, the maps forward, and the next call goes on.
 
 mod flow_book;
@@ -12,7 +12,8 @@ use crate::dataplane::{Dataplane, DataplaneError, Observed, Op};
 use crate::model::Model;
 use crate::phases::{self, Census, PhaseCounts, Phases, View, take_census};
 use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identities};
-use lb_common::abi::{FlowCounters, Recording};
+use crate::sessions::{self, SessionBook};
+use lb_common::abi::{FlowCounters, Lookups, Recording};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -79,6 +80,8 @@ pub struct Keeper {
     quiet: bool,
     /// What was last seen of the flow table.
     pub book: FlowBook,
+    /// What was last seen of the session table.
+    pub sessions: SessionBook,
 }
 
 impl Keeper {
@@ -221,6 +224,9 @@ impl Keeper {
             // A packet that saw a slot of before may still record its flow; afterwards nobody can.
             dataplane.apply(&Op::WaitForReaders)?;
         }
+        if !gone.is_empty() || self.has_no_sessions(&observed) || self.sessions.counted_ms.is_none() {
+            self.sweep_observed(dataplane, around, model, &observed)?;
+        }
         let census = take_census(dataplane, model, &observed, began_ms)?;
         // Refusals count up to the moment when slots move on; what was recorded, up to the count.
         let FlowCounters { recorded, .. } = counters;
@@ -236,19 +242,64 @@ impl Keeper {
         self.given_up.retain(|identity| gone.contains(identity));
         self.quiet = census.entries == 0 && phases::count(&observed) == PhaseCounts::default();
         let mut named = census.named;
+        named.extend(&self.sessions.count.named);
         // Slots that led to a backend when the count began may have had flows of it recorded since.
         named.extend(observed.led_to().iter());
         self.reconcile_with(dataplane, around, model, (!moved).then_some(observed), Some(&named))?;
         Ok(())
     }
 
-    /// Whether the last count of flows began after the last slot ceased to lead to a backend, so that it says whether the
-    /// backend still has flows.
+    /// Counts sessions and takes those away that are over. Takes time with their number; next to none without any.
+    ///
+    /// # Errors
+    /// When the maps cannot be read or written.
+    pub fn sweep_sessions<D: Dataplane>(
+        &mut self,
+        dataplane: &mut D,
+        around: &impl Surroundings,
+        model: &Model,
+    ) -> Result<(), DataplaneError> {
+        let observed = dataplane.observe()?;
+        self.sweep_observed(dataplane, around, model, &observed)
+    }
+
+    fn sweep_observed<D: Dataplane>(
+        &mut self,
+        dataplane: &mut D,
+        around: &impl Surroundings,
+        model: &Model,
+        observed: &Observed,
+    ) -> Result<(), DataplaneError> {
+        let began_ms = around.now().monotonic_ms;
+        let count = if self.has_no_sessions(observed) {
+            sessions::SessionCount::default()
+        } else {
+            sessions::sweep(dataplane, model, observed, began_ms)?
+        };
+        self.sessions.note(count, began_ms);
+        Ok(())
+    }
+
+    /// Whether there are no sessions, and none are made.
+    const fn has_no_sessions(&self, observed: &Observed) -> bool {
+        observed.settings.lookups & Lookups::SESSIONS == 0 && self.sessions.is_empty()
+    }
+
+    /// Flows of a backend that are remembered, sessions among them.
+    pub fn flows_of(&self, backend: u32) -> u64 {
+        let of = |flows: &fnv::FnvHashMap<u32, u64>| flows.get(&backend).copied().unwrap_or(0);
+        of(&self.book.flows) + of(&self.sessions.count.flows)
+    }
+
+    /// Whether the last counts of flows and of sessions began after the last slot ceased to lead to a backend, so that they
+    /// say whether the backend still has flows.
     pub fn has_counted(&self, backend: u32) -> bool {
         let left_ms = self.left_ms.get(&backend).copied();
-        self.book
-            .counted_ms
-            .is_some_and(|counted_ms| left_ms.is_none_or(|left_ms| counted_ms > left_ms + phases::READERS_MS))
+        [self.book.counted_ms, self.sessions.counted_ms].iter().all(|counted_ms| {
+            counted_ms.is_some_and(|counted_ms| {
+                left_ms.is_none_or(|left_ms| counted_ms > left_ms + phases::READERS_MS)
+            })
+        })
     }
 
     /// Notes who had slots `before` and has none any more.

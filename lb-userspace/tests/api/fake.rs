@@ -139,6 +139,7 @@ impl Control for Fake {
             verdicts: vec![],
             vips: vec![],
             flows: lb_userspace::api::types::FlowTableInfo::default(),
+            sessions: lb_userspace::api::types::SessionTableInfo::default(),
         })
     }
 

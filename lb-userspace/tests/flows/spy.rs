@@ -1,7 +1,7 @@
 //! The dataplane in memory, with packets that come while the agent works on it.
 
 use crate::clients::Clients;
-use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters};
+use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters, Session};
 use lb_userspace::dataplane::{Dataplane, DataplaneError, FakeDataplane, Observed, Op};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -93,6 +93,13 @@ impl Dataplane for Spy {
         self.clients.borrow_mut().forgotten(&over, entries);
         self.operated();
         Ok(())
+    }
+
+    fn sweep_sessions(
+        &mut self,
+        is_over: &mut dyn FnMut(&FlowKey, &Session) -> bool,
+    ) -> Result<(), DataplaneError> {
+        self.fake.sweep_sessions(is_over)
     }
 
     fn flow_counters(&self) -> Result<FlowCounters, DataplaneError> {

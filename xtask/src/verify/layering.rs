@@ -32,7 +32,7 @@ const fn room(name: &'static str, rooms: &'static [&'static str], common: bool) 
 }
 
 /// The rooms.
-const ROOMS: [Room; 13] = [
+const ROOMS: [Room; 14] = [
     room("model", &[], true),
     room("config", &["model"], false),
     room("health", &["model"], false),
@@ -42,7 +42,8 @@ const ROOMS: [Room; 13] = [
     room("reconcile", &["model", "dataplane"], true),
     // Finds the slot of a flow, with lb-common's hash.
     room("phases", &["model", "dataplane", "reconcile"], true),
-    room("keeper", &["model", "dataplane", "reconcile", "phases"], true),
+    room("sessions", &["model", "dataplane", "reconcile"], true),
+    room("keeper", &["model", "dataplane", "reconcile", "phases", "sessions"], true),
     room("api", &[], false),
     room("cli", &["api"], false),
     room("telemetry", &[], true),

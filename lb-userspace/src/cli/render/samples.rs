@@ -3,7 +3,7 @@
 use crate::api::types::{
     AdminState, AttachMode, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo,
     ForwardMode, HealthInfo, HealthState, InterfaceInfo, LimitUsage, NextHop, Protocol, Rates, ServiceInfo,
-    Status, VerdictCount, VerdictKind, VipInfo,
+    SessionTableInfo, Status, VerdictCount, VerdictKind, VipInfo,
 };
 
 /// 2026-11-22T10:00:00Z.
@@ -42,6 +42,7 @@ pub(super) fn status() -> Status {
             VipInfo::nowhere([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10].into()),
         ],
         flows: FlowTableInfo { capacity: 524_288, ..FlowTableInfo::default() },
+        sessions: SessionTableInfo { capacity: 1_000_000, ..SessionTableInfo::default() },
     }
 }
 
@@ -180,6 +181,11 @@ pub(super) fn flows() -> FlowTableInfo {
     }
 }
 
+/// A session table in use.
+pub(super) fn sessions() -> SessionTableInfo {
+    SessionTableInfo { capacity: 1_000_000, entries: 50_000, opening: 3, expired: 12_345 }
+}
+
 pub(super) fn events() -> Vec<Event> {
     vec![
         Event {
@@ -215,6 +221,6 @@ fn every_answer_survives_json() {
     survives(&services());
     survives(&backends());
     survives(&backends_that_go());
-    survives(&Status { flows: flows(), ..status() });
+    survives(&Status { flows: flows(), sessions: sessions(), ..status() });
     survives(&events());
 }

@@ -4,7 +4,9 @@ use super::look::Look;
 use super::table::{self, Field, Kind, Tone};
 use super::text::plain;
 use super::{time, units};
-use crate::api::types::{AttachMode, BackendCounts, ConfigInfo, FlowTableInfo, Status, VerdictKind};
+use crate::api::types::{
+    AttachMode, BackendCounts, ConfigInfo, FlowTableInfo, SessionTableInfo, Status, VerdictKind,
+};
 
 /// Share of a capacity, in percent, from which it is marked.
 const NEARLY_FULL_PERCENT: u64 = 90;
@@ -36,6 +38,7 @@ fn summary(status: &Status) -> String {
         backends(status.backends),
     ];
     lines.extend(flow_table(&status.flows));
+    lines.extend(session_table(&status.sessions));
     lines.extend(changing_slots(&status.flows));
     lines.extend(status.warnings.iter().map(|warning| format!("warning: {}", plain(warning))));
     lines.join("\n") + "\n"
@@ -64,10 +67,6 @@ fn flow_table(flows: &FlowTableInfo) -> Option<String> {
     if flows.capacity == 0 {
         return None;
     }
-    let counted = |counters: &[(u64, &str)]| -> Vec<String> {
-        let happened = counters.iter().filter(|(value, _)| *value > 0);
-        happened.map(|(value, what)| format!("{} {what}", units::count(*value))).collect()
-    };
     let mut parts = vec![format!("flows {} of {} remembered", flows.entries, flows.capacity)];
     parts.extend(counted(&[(flows.recorded, "recorded"), (flows.hits, "hits"), (flows.evicted, "evicted")]));
     let refused = counted(&[
@@ -79,6 +78,20 @@ fn flow_table(flows: &FlowTableInfo) -> Option<String> {
         parts.push(format!("refused {}", refused.join(" + ")));
     }
     Some(parts.join(", "))
+}
+
+/// `sessions 50000 of 1000000, 3 opening, 12.3 k expired`; nothing where there never were any.
+fn session_table(sessions: &SessionTableInfo) -> Option<String> {
+    let SessionTableInfo { capacity, entries, opening, expired } = *sessions;
+    let mut parts = vec![format!("sessions {entries} of {capacity}")];
+    parts.extend(counted(&[(opening, "opening"), (expired, "expired")]));
+    (entries > 0 || expired > 0).then(|| parts.join(", "))
+}
+
+/// What happened, and how often.
+fn counted(counters: &[(u64, &str)]) -> Vec<String> {
+    let happened = counters.iter().filter(|(value, _)| *value > 0);
+    happened.map(|(value, what)| format!("{} {what}", units::count(*value))).collect()
 }
 
 /// `slots 120 learning, 4 tracked`; nothing while no slot changes hands.
@@ -205,6 +218,13 @@ slots 120 learning, 4 tracked
 warning: ";
         let text = render(&status, Look::default());
         assert!(text.contains(wanted), "got:\n{text}");
+    }
+
+    #[test]
+    fn sessions_are_shown_where_there_are_any() {
+        let status = Status { sessions: samples::sessions(), ..samples::status() };
+        let text = render(&status, Look::default());
+        assert!(text.contains("\nsessions 50000 of 1000000, 3 opening, 12.3 k expired\n"), "got:\n{text}");
     }
 
     #[test]

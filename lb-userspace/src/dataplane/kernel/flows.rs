@@ -1,10 +1,11 @@
-//! The flow table in bulk: batched system calls (Linux 5.6), which aya does not have.
+//! Tables of flows in bulk: batched system calls (Linux 5.6), which aya does not have.
 
 use super::super::DataplaneError;
 use super::sys::bpf;
 use aya::maps::MapData;
-use lb_common::abi::{FlowKey, FlowValue};
+use lb_common::abi::FlowKey;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 /// Entries that one call reads or deletes. More than a bucket of the kernel's hash table ever holds, as a call returns
@@ -30,26 +31,25 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// The flow table.
-pub(super) struct Flows {
+/// A hash table by flow, with values of `V`.
+pub(super) struct Flows<V> {
     map: MapData,
+    values: PhantomData<V>,
 }
 
-impl Flows {
+impl<V: bytemuck::Pod> Flows<V> {
+    /// `map` is a hash with keys of [`FlowKey`] and values of `V`.
     pub(super) const fn new(map: MapData) -> Self {
-        Self { map }
+        Self { map, values: PhantomData }
     }
 
     /// Shows every entry to `is_over` and takes those out for which it says so, a batch at a time: an entry that begins
     /// anew in between is taken for the old one, so the time in between is kept short. Entries that come or go meanwhile
     /// may be seen or not.
-    pub(super) fn sweep(
-        &self,
-        is_over: &mut dyn FnMut(&FlowKey, FlowValue) -> bool,
-    ) -> Result<(), DataplaneError> {
+    pub(super) fn sweep(&self, is_over: &mut dyn FnMut(&FlowKey, &V) -> bool) -> Result<(), DataplaneError> {
         let mut over: Vec<FlowKey> = Vec::new();
         let mut keys: Vec<FlowKey> = vec![bytemuck::Zeroable::zeroed(); BATCH as usize];
-        let mut values = vec![FlowValue::default(); BATCH as usize];
+        let mut values: Vec<V> = vec![bytemuck::Zeroable::zeroed(); BATCH as usize];
         let mut position: Option<u32> = None;
         // Each call goes on to another bucket, and there are no more buckets than entries, rounded up.
         loop {
@@ -67,7 +67,7 @@ impl Flows {
             let result = unsafe { bpf(LOOKUP_BATCH, &mut attr) };
             let entries = keys.iter().zip(&values).take(attr.count as usize);
             over.clear();
-            over.extend(entries.filter(|(key, value)| is_over(key, **value)).map(|(key, _)| *key));
+            over.extend(entries.filter(|(key, value)| is_over(key, value)).map(|(key, _)| *key));
             self.delete(&over)?;
             match result {
                 Ok(_) => position = Some(next),

@@ -13,8 +13,8 @@ use bytemuck::Zeroable;
 use lb_common::abi::{
     Address, Backend, BackendCounters, BackendFlags, BackendIdentity, FlowCounters, FlowKey, FlowValue,
     NetworkValue, PortsKey, RangeValue, Recorder, ReverseEntry, ReverseRangeValue, SNAT_ADDRESSES,
-    ServiceCounters, ServiceEntry, ServiceValue, Settings, Slot, TrafficCounters, VERDICT_NUMBERS, names,
-    place,
+    ServiceCounters, ServiceEntry, ServiceValue, Session, Settings, Slot, TrafficCounters, VERDICT_NUMBERS,
+    names, place,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,7 +47,8 @@ pub(super) struct Maps {
     verdicts: PerCpuArray<MapData, u64>,
     devices: DevMapHash<MapData>,
     settings: Array<MapData, Raw<Settings>>,
-    flows: Flows,
+    flows: Flows<FlowValue>,
+    sessions: Flows<Session>,
     recorder: PerCpuArray<MapData, Raw<Recorder>>,
 }
 
@@ -76,10 +77,10 @@ fn take_places<E: Entry>(
     Ok(PlaceTable::new(array, name, capacity)?)
 }
 
-fn take_flows(ebpf: &mut Ebpf) -> Result<Flows, KernelError> {
-    match ebpf.take_map(names::FLOWS) {
-        Some(Map::LruHashMap(data)) => Ok(Flows::new(data)),
-        _ => Err(KernelError::Incomplete(names::FLOWS)),
+fn take_flows<V: bytemuck::Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<Flows<V>, KernelError> {
+    match ebpf.take_map(name) {
+        Some(Map::LruHashMap(data) | Map::HashMap(data)) => Ok(Flows::new(data)),
+        _ => Err(KernelError::Incomplete(name)),
     }
 }
 
@@ -113,7 +114,8 @@ impl Maps {
             verdicts: take(ebpf, names::VERDICTS)?,
             devices: take(ebpf, names::DEVICES)?,
             settings: take(ebpf, names::SETTINGS)?,
-            flows: take_flows(ebpf)?,
+            flows: take_flows(ebpf, names::FLOWS)?,
+            sessions: take_flows(ebpf, names::SESSIONS)?,
             recorder: take(ebpf, names::RECORDER)?,
         })
     }
@@ -283,7 +285,14 @@ impl Dataplane for KernelDataplane {
         &mut self,
         is_over: &mut dyn FnMut(&FlowKey, FlowValue) -> bool,
     ) -> Result<(), DataplaneError> {
-        self.maps.flows.sweep(is_over)
+        self.maps.flows.sweep(&mut |key, value| is_over(key, *value))
+    }
+
+    fn sweep_sessions(
+        &mut self,
+        is_over: &mut dyn FnMut(&FlowKey, &Session) -> bool,
+    ) -> Result<(), DataplaneError> {
+        self.maps.sessions.sweep(is_over)
     }
 
     fn flow_counters(&self) -> Result<FlowCounters, DataplaneError> {
