@@ -4,8 +4,8 @@ use anyhow::ensure;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::abi::{
-    ABI_VERSION, ANSWER_KINDS, Address, Link, NetworkValue, PortsKey, RangeValue, RecordRate,
-    ReverseRangeValue, Settings, names,
+    ABI_VERSION, ANSWER_KINDS, Address, FlowKey, Link, NetworkValue, PortsKey, RangeValue, RecordRate,
+    ReverseRangeValue, Session, Settings, names,
 };
 use lb_tests::fixtures::{CAPACITY, LOOKUPS, World};
 use std::path::Path;
@@ -15,6 +15,8 @@ type PortsWords = [u64; size_of::<PortsKey>() / 8];
 type RangeWords = [u64; size_of::<RangeValue>() / 8];
 type ReverseWords = [u32; size_of::<ReverseRangeValue>() / 4];
 type NetworkWords = [u32; size_of::<NetworkValue>() / 4];
+type FlowWords = [u64; size_of::<FlowKey>() / 8];
+type SessionWords = [u64; size_of::<Session>() / 8];
 type LinkWords = [u32; size_of::<Link>() / 4];
 type SettingsWords = [u64; size_of::<Settings>() / 8];
 
@@ -46,6 +48,12 @@ pub fn fill(bpffs: &Path, world: &World) -> anyhow::Result<()> {
     let mut links: HashMap<MapData, u32, LinkWords> = Map::HashMap(pin(bpffs, names::LINKS)?).try_into()?;
     for (ifindex, link) in &world.links {
         links.insert(ifindex, bytemuck::cast::<_, LinkWords>(*link), 0)?;
+    }
+    let mut sessions: HashMap<MapData, FlowWords, SessionWords> =
+        Map::HashMap(pin(bpffs, names::SESSIONS)?).try_into()?;
+    for (key, session) in &world.sessions {
+        let key = bytemuck::cast::<_, FlowWords>(*key);
+        sessions.insert(key, bytemuck::cast::<_, SessionWords>(*session), 0)?;
     }
     Ok(())
 }
