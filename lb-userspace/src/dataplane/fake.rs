@@ -57,7 +57,7 @@ fn put_prefix<K: PartialEq, V>(
     (map, capacity): (&'static str, u32),
 ) -> Result<(), DataplaneError> {
     let full = table.len() >= capacity as usize;
-    match table.iter_mut().find(|(other_bits, other, _)| *other_bits == bits && **other == key) {
+    match table.iter_mut().find(|(other_bits, other, _)| *other_bits == bits && *other == key) {
         Some((_, _, former)) => *former = value,
         None if full => return Err(DataplaneError::Full { map, capacity }),
         None => table.push((bits, key, value)),
