@@ -180,7 +180,9 @@ impl Simulation {
         };
         let vip = address(crate::world::vips(&self.setup, pool)[0]);
         let mut services = self.spy.fake.tables.services.iter();
-        let slots = services.find(|(key, _)| key.address == vip).and_then(|(_, value)| region(value));
+        // The address itself has an entry, too, which is no frontend.
+        let frontend = services.find(|(key, _)| key.address == vip && key.protocol != 0);
+        let slots = frontend.and_then(|(_, value)| region(value));
         slots.unwrap_or_default().iter().map(|slot| slot.current()).collect()
     }
 
