@@ -15,6 +15,7 @@ use tables::Placed;
 
 mod backends;
 mod clearing;
+mod links;
 mod reverse;
 mod slow_start;
 mod tables;
@@ -59,6 +60,8 @@ pub struct Desired<'a> {
     pub hops: &'a BTreeMap<IpAddr, Option<Hop>>,
     /// Interfaces to allow redirects to.
     pub devices: &'a BTreeSet<u32>,
+    /// VLAN interfaces that frames may leave by, with port and tags.
+    pub links: &'a BTreeMap<u32, abi::Link>,
     /// Shares of their weight, out of [`FULL_SHARE`], of backends that are starting slowly; all others have it whole.
     pub shares: &'a BTreeMap<BackendName, u32>,
     /// Backends whose connections are given up.
@@ -179,6 +182,7 @@ impl Reconciler {
     pub fn plan(&mut self, desired: &Desired<'_>, observed: &Observed) -> Result<Plan, ReconcileError> {
         let mut ops = Vec::new();
         ops.extend(desired.devices.difference(&observed.devices).map(|ifindex| Op::PutDevice(*ifindex)));
+        links::plan_additions(desired, observed, &mut ops);
         let entries = backends::plan_backends(desired, observed, &mut ops)?;
         clearing::plan_ways(desired, &entries, observed, &mut ops);
         let placed = tables::plan_tables(&mut self.builder, desired, observed, &entries, &mut ops)?;
@@ -187,6 +191,7 @@ impl Reconciler {
         reverse::plan_reverse_additions(&reverse, observed, &mut ops)?;
         plan_switch(&services, observed, &mut ops);
         plan_removals(&services, observed, &mut ops);
+        links::plan_removals(desired, observed, &entries, &mut ops);
         if placed.complete {
             let leftovers =
                 Leftovers { desired, observed, entries: &entries, placed: &placed, services: &services };

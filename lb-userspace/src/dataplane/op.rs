@@ -1,7 +1,7 @@
 //! What is in the maps, and the operations that change it.
 
 use lb_common::abi::{
-    Backend, BackendIdentity, RECORD_KINDS, REVERSE_PER_BACKEND, RecordRate, Recording, ReverseKey,
+    Backend, BackendIdentity, Link, RECORD_KINDS, REVERSE_PER_BACKEND, RecordRate, Recording, ReverseKey,
     ReverseValue, ServiceKey, ServiceValue, Settings, Slot,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +91,8 @@ pub struct Observed {
     pub tables: BTreeMap<Region, Vec<Slot>>,
     /// Interfaces that can be redirected to.
     pub devices: BTreeSet<u32>,
+    /// VLAN interfaces.
+    pub links: BTreeMap<u32, Link>,
 }
 
 /// Backend indexes, one place each: quick where every slot is asked.
@@ -140,6 +142,10 @@ impl Observed {
 pub enum Op {
     /// Allows redirects to an interface.
     PutDevice(u32),
+    /// Says by which port, and with which tags, frames of a VLAN interface leave.
+    PutLink(u32, Link),
+    /// The opposite.
+    DeleteLink(u32),
     /// Writes a backend's entry and who it belongs to.
     PutBackend {
         /// Its index.

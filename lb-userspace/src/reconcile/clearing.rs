@@ -5,7 +5,7 @@
 
 use super::backends::{Entries, with_way};
 use super::tables::Placed;
-use super::{Desired, Hop};
+use super::{Desired, Hop, links};
 use crate::dataplane::{Observed, Op};
 use lb_common::abi::{
     self, BackendFlags, BackendIdentity, ReverseKey, ReverseValue, ServiceKey, ServiceValue, ip_address,
@@ -41,6 +41,7 @@ pub(super) fn plan_ways(desired: &Desired<'_>, entries: &Entries, observed: &Obs
         let is_tunnel = entry.tunnel_source != [0; 4];
         let hop = hop.filter(|hop: &Hop| !hop.gateway || is_tunnel || entry.port != 0);
         let mut next = with_way(*entry, hop.as_ref());
+        links::mark(desired, &mut next);
         if given_up {
             next.flags |= BackendFlags::DEAD;
         }

@@ -15,4 +15,5 @@ mod lookups;
 mod nginx;
 mod nginx_fleet;
 mod restart;
+mod ways;
 mod weights;

@@ -1,0 +1,54 @@
+//! Hosts that tests add to the site.
+
+use std::net::IpAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use lb_tests::bins;
+use lb_tests::lab::{Host, Process};
+use lb_tests::programs::decap;
+use lb_tests::site::start_server;
+
+/// Time that a program has to be ready.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Routing table for what is sent from a VIP.
+const DIRECT_TABLE: u32 = 100;
+
+/// Makes a VLAN interface `PARENT.ID` with these addresses; returns its name.
+pub fn vlan(host: &Host, parent: &str, id: u16, protocol: &str, addresses: &[&str]) -> Result<String> {
+    let name = format!("{parent}.{id}");
+    host.ip(&format!("link add link {parent} name {name} type vlan protocol {protocol} id {id}"))?;
+    for address in addresses {
+        host.address(&name, address)?;
+    }
+    host.ip(&format!("link set dev {name} up"))?;
+    Ok(name)
+}
+
+/// A web server's programs; ended when dropped.
+pub struct Web {
+    _server: Process,
+    _decap: Process,
+}
+
+/// Starts a web server and a tunnel's end in a host.
+pub fn start_web(host: &Host) -> Result<Web> {
+    let server = start_server(host, host.name())?;
+    let mut command = Command::new(bins::lb_lab()?);
+    command.arg("decap");
+    let decap = host.spawn(command)?;
+    decap.wait_for_output(decap::READY, START_TIMEOUT)?;
+    Ok(Web { _server: server, _decap: decap })
+}
+
+/// Lets a host answer for VIPs of its own, whose packets go to `gateway` directly.
+pub fn own_vip(host: &Host, vip: IpAddr, gateway: IpAddr) -> Result<()> {
+    host.hide_loopback_addresses()?;
+    let (family, bits) = if vip.is_ipv4() { ("-4", 32) } else { ("-6", 128) };
+    host.address("lo", &format!("{vip}/{bits}"))?;
+    host.ip(&format!("{family} rule add from {vip}/{bits} lookup {DIRECT_TABLE}"))?;
+    host.ip(&format!("{family} route replace default via {gateway} table {DIRECT_TABLE}"))?;
+    Ok(())
+}
