@@ -12,8 +12,8 @@ mod ebpf_toolchain;
 
 use ebpf_toolchain::{Places, Survey};
 
-/// Programs of `lb-ebpf` that are embedded: the datapath and the bench's driver.
-const PROGRAMS: [&str; 3] = ["lb-datapath", "lb-datapath-frags", "lb-bench-driver"];
+/// Programs of `lb-ebpf` that are embedded: the datapath, the decapsulator and the bench's driver.
+const PROGRAMS: [&str; 4] = ["lb-datapath", "lb-datapath-frags", "lb-decap", "lb-bench-driver"];
 
 /// What the objects are made of, relative to the workspace.
 const INPUTS: [&str; 6] = [

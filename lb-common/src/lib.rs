@@ -20,6 +20,7 @@
 )]
 
 pub mod abi;
+pub mod decap;
 pub mod hash;
 #[cfg(any(feature = "host", test))]
 pub mod maglev;

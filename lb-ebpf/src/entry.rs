@@ -9,7 +9,7 @@ use lb_common::tables::Tables;
 /// The first program: most packets go no further.
 #[inline(always)]
 pub fn first(ctx: &XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(ctx.ctx);
+    let mut packet = XdpPacket::new(ctx.ctx, crate::FRAGS);
     let tables = KernelTables::new(ctx.ctx);
     let step = fast(&mut packet, &tables);
     follow(ctx, &tables, step)
@@ -18,7 +18,7 @@ pub fn first(ctx: &XdpContext) -> u32 {
 /// One of those behind it.
 #[inline(always)]
 pub fn stage(ctx: &XdpContext, stage: Stage) -> u32 {
-    let mut packet = XdpPacket::new(ctx.ctx);
+    let mut packet = XdpPacket::new(ctx.ctx, crate::FRAGS);
     let tables = KernelTables::new(ctx.ctx);
     let Some(work) = maps::LB_WORK.get_ptr_mut(0) else {
         return act(ctx, &tables, Verdict::Drop(DropReason::Inconsistent));

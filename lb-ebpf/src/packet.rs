@@ -9,13 +9,16 @@ use lb_common::wire::{Packet, Window};
 /// A packet that an XDP program was called with.
 pub struct XdpPacket {
     ctx: *mut xdp_md,
+    /// Whether there may be more of it than the window shows.
+    pieces: bool,
 }
 
 impl XdpPacket {
-    /// The packet of `ctx`, which must be the context that the kernel passed to the running program.
+    /// The packet of `ctx`, which must be the context that the kernel passed to the running program; `pieces` says that the
+    /// program takes packets in several (multi-buffer XDP).
     #[inline(always)]
-    pub const fn new(ctx: *mut xdp_md) -> Self {
-        Self { ctx }
+    pub const fn new(ctx: *mut xdp_md, pieces: bool) -> Self {
+        Self { ctx, pieces }
     }
 }
 
@@ -35,7 +38,7 @@ impl Packet for XdpPacket {
 
     #[inline(always)]
     fn len_bytes(&self) -> usize {
-        if crate::FRAGS {
+        if self.pieces {
             // SAFETY: `ctx` is the kernel's context of this run, which is what the helper asks for.
             unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
         } else {

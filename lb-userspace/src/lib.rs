@@ -2,7 +2,7 @@
 //!
 //! Rooms and what they may import (`cargo xtask verify` checks it):
 //! `model` nothing of ours but lb-common; `config` model; `health` model; `netlink` nothing of ours;
-//! `dataplane` lb-common, the only user of aya; `reconcile` model, dataplane's types; `phases` these and reconcile;
+//! `dataplane` lb-common, the only user of aya but for `decap`; `decap` lb-common, dataplane and netlink; `reconcile` model, dataplane's types; `phases` these and reconcile;
 //! `keeper` these and phases; `api` nothing of ours; `cli` api; `telemetry` lb-common; `agent` everything: the only
 //! place that wires the rooms together.
 
@@ -11,6 +11,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod decap;
 pub mod health;
 pub mod keeper;
 pub mod model;

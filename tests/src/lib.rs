@@ -7,6 +7,7 @@
 
 pub mod bins;
 mod bpf;
+pub mod decap_fixtures;
 pub mod fixtures;
 pub mod http;
 pub mod lab;

@@ -155,7 +155,7 @@ pub struct Web {
     /// Its interface `eth0` on the back segment.
     pub link: Link,
     server: Option<Process>,
-    _decap: Process,
+    decap: Option<Process>,
 }
 
 impl WebFleet {
@@ -277,7 +277,7 @@ impl Web {
         command.arg("decap");
         let decap = host.spawn(command)?;
         decap.wait_for_output(decap::READY, START_TIMEOUT)?;
-        Ok(Self { host, v4: back_v4(last), v6: v6(3, last), link, server: None, _decap: decap })
+        Ok(Self { host, v4: back_v4(last), v6: v6(3, last), link, server: None, decap: Some(decap) })
     }
 
     /// Starts our own web server, if it does not run; returns when it listens.
@@ -300,6 +300,14 @@ impl Web {
     pub fn kill_server(&mut self) -> Result<()> {
         let server = self.server.take().with_context(|| format!("{} runs no server", self.host.name()))?;
         server.kill().map(drop)
+    }
+
+    /// Ends the lab's own end of the tunnels, to make room for another.
+    ///
+    /// # Errors
+    /// When it can not be ended.
+    pub fn stop_tunnel_end(&mut self) -> Result<()> {
+        self.decap.take().map_or(Ok(()), |decap| decap.terminate().map(drop))
     }
 
     fn config_line(&self, mode: Mode, vip: IpAddr) -> String {

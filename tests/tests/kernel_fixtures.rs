@@ -5,6 +5,9 @@
 
 mod kernel_fixtures {
     pub mod bed;
+    pub mod extras;
+    pub mod largest;
+    pub mod probe;
     pub mod routes;
     pub mod swap;
 }
@@ -43,6 +46,10 @@ fn hex(bytes: &[u8]) -> String {
 /// Runs one fixture; the error says what came out differently.
 fn check(bed: &mut Bed, fixture: &Fixture) -> anyhow::Result<()> {
     bed.record(fixture.recording)?;
+    bed.answer(fixture.answers)?;
+    for frame in &fixture.before {
+        bed.run(frame)?;
+    }
     let before = bed.counters(fixture)?;
     let outcome = bed.run(&fixture.packet)?;
     let after = bed.counters(fixture)?;
@@ -143,6 +150,16 @@ fn a_redirect_to_an_interface_that_is_not_in_the_map_is_dropped() {
         ensure!(outcome.action == XDP_DROP, "XDP action {}", outcome.action);
         Ok(())
     });
+}
+
+#[test]
+fn every_program_in_its_largest_configuration_passes_the_verifier() {
+    in_own_namespaces(kernel_fixtures::largest::every_program_is_accepted);
+}
+
+#[test]
+fn what_a_kernel_has_is_told_from_what_it_has_not() {
+    in_own_namespaces(kernel_fixtures::probe::answers_are_right);
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub const VERDICT_NUMBERS: u32 = 192;
 macro_rules! reasons {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $text:literal;)+ }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum $name {
             $($(#[doc = $doc])+ $variant = $number,)+
@@ -34,6 +34,8 @@ macro_rules! reasons {
         }
     };
 }
+
+pub(crate) use reasons;
 
 reasons! {
     /// Why a packet went to the kernel's stack untouched (or, where said, rewritten).

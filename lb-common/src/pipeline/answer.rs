@@ -26,12 +26,16 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work)
         Complaint::TooBig => (DropReason::TooBig, ForwardReason::TooBigAnswer),
         Complaint::Expired => (DropReason::TtlExpired, ForwardReason::ExpiredAnswer),
     };
-    let unknown_mtu = work.complaint as u8 == Complaint::TooBig as u8
-        && (work.mtu_bytes == 0 || work.mtu_bytes >= work.headers.length_bytes);
-    if unknown_mtu
-        || !may_be_answered(&work.headers.flow, work.headers.v4)
-        || !tables.may_answer(AnswerKind::Error)
-    {
+    if work.complaint as u8 == Complaint::TooBig as u8 {
+        if !work.headers.v4 {
+            work.mtu_bytes = work.mtu_bytes.max(LEAST_IPV6_MTU_BYTES);
+        }
+        // The MTU is not known, or the sender could not do anything about it.
+        if work.mtu_bytes == 0 || work.mtu_bytes >= work.headers.length_bytes {
+            return Step::Done(Verdict::Drop(drop));
+        }
+    }
+    if !may_be_answered(&work.headers.flow, work.headers.v4) || !tables.may_answer(AnswerKind::Error) {
         return Step::Done(Verdict::Drop(drop));
     }
     Step::Done(match build(packet, work) {
@@ -214,8 +218,7 @@ fn write_icmp(header: Chunk<'_, { icmp::LEN }>, work: &Work) -> u64 {
     // Either family has it in the low half of a word whose high half is 0.
     let mtu = match work.complaint {
         Complaint::Expired => 0,
-        Complaint::TooBig if v4 => work.mtu_bytes,
-        Complaint::TooBig => work.mtu_bytes.max(LEAST_IPV6_MTU_BYTES),
+        Complaint::TooBig => work.mtu_bytes,
     };
     let type_code = (u16::from(kind) << 8 | u16::from(code)).to_be();
     let rest = u32::from(mtu).to_be();

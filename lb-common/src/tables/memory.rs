@@ -152,6 +152,15 @@ impl MemTables {
     }
 }
 
+impl MemTables {
+    /// Sets all counters of packets to nothing.
+    pub fn forget_counters(&self) {
+        self.service_counters.borrow_mut().clear();
+        self.backend_counters.borrow_mut().clear();
+        self.verdicts.borrow_mut().clear();
+    }
+}
+
 impl Tables for MemTables {
     type Flow<'a> = Rc<FlowCell>;
     type Session<'a> = Rc<SessionCell>;

@@ -1,9 +1,10 @@
-//! `lbd`: the agent.
+//! `lbd`: the agent, and the decapsulator for backends.
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use lb_userspace::agent::{self, AgentError, Options};
 use lb_userspace::config::LoadError;
+use lb_userspace::decap;
 use lb_userspace::telemetry::init_logging;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ enum Command {
         #[arg(long, default_value = "/etc/lb/lb.toml")]
         config: PathBuf,
     },
+    /// On a backend: take packets for VIPs out of IPIP and GUE tunnels, until SIGTERM or Ctrl-C
+    Decap(decap::Options),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +85,10 @@ fn execute(command: Command) -> Result<()> {
             for line in runtime.block_on(agent::remove(&config))? {
                 println!("{line}");
             }
+        }
+        Command::Decap(options) => {
+            init_logging(&options.log)?;
+            runtime.block_on(decap::run(&options))?;
         }
     }
     Ok(())

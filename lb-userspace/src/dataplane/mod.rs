@@ -1,4 +1,4 @@
-//! The maps and the XDP program: the only user of aya.
+//! The maps and the XDP program: with the room `decap` the only user of aya.
 //!
 //! Role: says what is in the kernel ([`Observed`]), changes it ([`Op`]), reads counters; loads, attaches, adopts and
 //! removes the program. Imports lb-common only. Always holds: an operation is safe to repeat; what it promises to

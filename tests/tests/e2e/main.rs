@@ -7,6 +7,7 @@
 mod attach;
 mod bad_input;
 mod bed;
+mod decap;
 mod edits;
 mod health;
 mod kernel;

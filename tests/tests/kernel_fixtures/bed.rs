@@ -1,6 +1,6 @@
 //! A dataplane of the test's own, filled with the fixtures' world.
 
-use super::routes;
+use super::{extras, routes};
 use anyhow::{Context as _, ensure};
 use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions};
@@ -91,7 +91,8 @@ pub struct Bed {
     dataplane: KernelDataplane,
     world: World,
     recording: Recording,
-    _pinned: Pinned,
+    answers: bool,
+    pinned: Pinned,
 }
 
 impl Bed {
@@ -117,7 +118,9 @@ impl Bed {
             dataplane.apply(&op)?;
         }
         remember(&pinned.0, &world)?;
-        Ok(Self { dataplane, world, recording: Recording::All, _pinned: pinned })
+        extras::fill(&pinned.0, &world)?;
+        extras::set_answers(&pinned.0, true)?;
+        Ok(Self { dataplane, world, recording: Recording::All, answers: true, pinned })
     }
 
     /// The world in the maps.
@@ -135,6 +138,15 @@ impl Bed {
         if self.recording != recording {
             self.dataplane.apply(&Op::SetRecording(recording))?;
             self.recording = recording;
+        }
+        Ok(())
+    }
+
+    /// Sets whether the node may send answers of its own.
+    pub fn answer(&mut self, answers: bool) -> anyhow::Result<()> {
+        if self.answers != answers {
+            extras::set_answers(&self.pinned.0, answers)?;
+            self.answers = answers;
         }
         Ok(())
     }

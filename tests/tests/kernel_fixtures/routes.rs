@@ -1,7 +1,7 @@
 //! The node's routing table, so that the kernel answers what the fixtures' world says.
 
 use anyhow::{Context as _, ensure};
-use lb_tests::fixtures::{EGRESS, NARROW_BYTES, NODE_MAC, Reach, World, neighbour_mac};
+use lb_tests::fixtures::{EGRESS, NARROW_BYTES, NODE_MAC, Reach, VLAN, World, neighbour_mac};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -10,13 +10,21 @@ use std::process::{Command, Stdio};
 /// Interface of the index [`EGRESS`].
 const EGRESS_NAME: &str = "fx0";
 
+/// Interface of the index of [`VLAN`]: the kernel here has no VLAN devices, and the datapath asks only for the index.
+const TAGGED_NAME: &str = "fx2";
+
 /// Makes interfaces, routes and neighbours in this thread's network namespace, and switches forwarding on.
 pub fn set_up(world: &World) -> anyhow::Result<()> {
     let mut batch = format!(
         "link set dev lo up\n\
          link add name {EGRESS_NAME} index {EGRESS} address {} type veth peer name fx1\n\
          link set dev {EGRESS_NAME} up\n\
-         link set dev fx1 up\n",
+         link set dev fx1 up\n\
+         link add name {TAGGED_NAME} index {} address {} type veth peer name fx3\n\
+         link set dev {TAGGED_NAME} up\n\
+         link set dev fx3 up\n",
+        mac(NODE_MAC),
+        VLAN.0,
         mac(NODE_MAC)
     );
     for (ip, reach) in &world.routes {
@@ -40,6 +48,11 @@ fn add(batch: &mut String, ip: IpAddr, reach: Reach) -> std::fmt::Result {
         Reach::Node => writeln!(batch, "addr add {ip} dev lo"),
         Reach::Nothing => Ok(()),
         Reach::Blackhole => writeln!(batch, "route add blackhole {ip}"),
+        Reach::Tagged => {
+            let mac = mac(neighbour_mac(ip));
+            writeln!(batch, "route add {ip} dev {TAGGED_NAME}")?;
+            writeln!(batch, "neigh add {ip} lladdr {mac} dev {TAGGED_NAME} nud permanent")
+        }
         // Unlocked, the metric is only a hint: the kernel forwards by the interface's MTU.
         Reach::Narrow => {
             writeln!(batch, "route add {ip} dev {EGRESS_NAME} mtu lock {NARROW_BYTES}\n{neighbour}")

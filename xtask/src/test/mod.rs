@@ -1,8 +1,10 @@
 //! `cargo xtask test`: every tier, in the order in which a failure is cheapest.
 //!
-//! Role: runs the tiers of `tiers`, counts with `tally`, and ends with the sum. Imports `setup`.
+//! Role: runs the tiers of `tiers`, or the kernel tier on other kernels (`kernel`), counts with `tally`, and ends with the
+//! sum. Imports `setup`.
 //! Always holds: the first tier that fails ends the run, and the last line is the sum of all tests that ran.
 
+mod kernel;
 mod tally;
 mod tiers;
 
@@ -15,6 +17,7 @@ use clap::Args;
 use crate::setup;
 use crate::text::columns;
 
+use kernel::Kernel;
 use tally::Tally;
 use tiers::{Outcome, Tier};
 
@@ -27,6 +30,9 @@ pub struct TestArgs {
     /// Run these tiers only
     #[arg(long, value_enum, value_name = "TIER")]
     pub only: Vec<Tier>,
+    /// Run the kernel tier on Debian's kernel of this version, booted under emulation, and nothing else; may be repeated
+    #[arg(long, value_enum, value_name = "VERSION", conflicts_with = "only")]
+    pub kernel: Vec<Kernel>,
     /// Run only the tests whose name contains one of these (format, lint and verify are then left out)
     #[arg(value_name = "FILTER")]
     pub filters: Vec<String>,
@@ -34,7 +40,7 @@ pub struct TestArgs {
 
 /// How a tier ended.
 struct Line {
-    tier: Tier,
+    name: String,
     result: String,
     tally: Tally,
     took: Duration,
@@ -45,6 +51,9 @@ struct Line {
 /// # Errors
 /// When set-up fails or a tier cannot be started; tests that fail end with 1.
 pub fn command(args: &TestArgs) -> Result<ExitCode> {
+    if !args.kernel.is_empty() {
+        return on_kernels(args);
+    }
     let chosen: Vec<Tier> = Tier::ALL.into_iter().filter(|tier| is_chosen(*tier, args)).collect();
     if chosen.is_empty() {
         bail!("no tier has tests to filter: leave out --only or the filter");
@@ -56,21 +65,45 @@ pub fn command(args: &TestArgs) -> Result<ExitCode> {
         println!("\n=== {tier}");
         let start = Instant::now();
         let (outcome, tally) = tiers::run(*tier, args)?;
-        let took = start.elapsed();
-        println!("=== {tier}: {} in {} s", outcome.word(), took.as_secs());
-        let result = match &outcome {
-            Outcome::Skipped(reason) => format!("skipped: {reason}"),
-            Outcome::Passed | Outcome::Failed => outcome.word().to_owned(),
-        };
-        lines.push(Line { tier: *tier, result, tally, took });
+        lines.push(Line::closing(tier.to_string(), &outcome, tally, start.elapsed()));
         if matches!(outcome, Outcome::Failed) {
             failed = Some(*tier);
             break;
         }
     }
     let sum = lines.iter().fold(Tally::default(), |sum, line| sum + line.tally);
-    summarise(&lines, &chosen);
-    Ok(close(failed, sum, args))
+    let not_run: Vec<String> = chosen[lines.len()..].iter().map(Tier::to_string).collect();
+    summarise(&lines, &not_run);
+    Ok(close(failed.map(|tier| format!("--only {tier}")).as_deref(), sum, args))
+}
+
+/// The kernel tier on each of the kernels asked for, also when one of them fails: they have nothing to do with each other.
+fn on_kernels(args: &TestArgs) -> Result<ExitCode> {
+    let mut lines = Vec::new();
+    let mut failed = Vec::new();
+    for version in &args.kernel {
+        println!("\n=== kernel {version}");
+        let start = Instant::now();
+        let (outcome, tally) = kernel::run(*version, args)?;
+        lines.push(Line::closing(format!("kernel {version}"), &outcome, tally, start.elapsed()));
+        failed.extend(matches!(outcome, Outcome::Failed).then(|| format!("--kernel {version}")));
+    }
+    let sum = lines.iter().fold(Tally::default(), |sum, line| sum + line.tally);
+    summarise(&lines, &[]);
+    let failed = failed.join(" ");
+    Ok(close(Some(failed.as_str()).filter(|it| !it.is_empty()), sum, args))
+}
+
+impl Line {
+    /// Prints that a tier is over, and keeps how it ended for the summary.
+    fn closing(name: String, outcome: &Outcome, tally: Tally, took: Duration) -> Self {
+        println!("=== {name}: {} in {} s", outcome.word(), took.as_secs());
+        let result = match outcome {
+            Outcome::Skipped(reason) => format!("skipped: {reason}"),
+            Outcome::Passed | Outcome::Failed => outcome.word().to_owned(),
+        };
+        Self { name, result, tally, took }
+    }
 }
 
 fn is_chosen(tier: Tier, args: &TestArgs) -> bool {
@@ -78,12 +111,12 @@ fn is_chosen(tier: Tier, args: &TestArgs) -> bool {
 }
 
 /// Prints a line for each tier, run or not.
-fn summarise(lines: &[Line], chosen: &[Tier]) {
+fn summarise(lines: &[Line], not_run: &[String]) {
     let mut rows: Vec<[String; 5]> = lines
         .iter()
         .map(|line| {
             [
-                format!("  {}", line.tier),
+                format!("  {}", line.name),
                 format!("{} s", line.took.as_secs()),
                 format!("{} passed", line.tally.passed),
                 format!("{} failed", line.tally.failed),
@@ -91,16 +124,16 @@ fn summarise(lines: &[Line], chosen: &[Tier]) {
             ]
         })
         .collect();
-    for tier in &chosen[lines.len()..] {
-        rows.push([format!("  {tier}"), String::new(), String::new(), String::new(), "not run".to_owned()]);
+    for name in not_run {
+        rows.push([format!("  {name}"), String::new(), String::new(), String::new(), "not run".to_owned()]);
     }
     print!("\nSummary\n{}", columns(&rows));
 }
 
-/// Says how to go on after a failure, and prints the sum.
-fn close(failed: Option<Tier>, sum: Tally, args: &TestArgs) -> ExitCode {
-    if let Some(tier) = failed {
-        println!("\nThe tier {tier} failed. To run it again: cargo xtask test --only {tier}");
+/// Says how to go on after a failure (`failed`: what to give for the part that did), and prints the sum.
+fn close(failed: Option<&str>, sum: Tally, args: &TestArgs) -> ExitCode {
+    if let Some(part) = failed {
+        println!("\nTo run what failed again: cargo xtask test {part}");
     } else if sum.passed == 0 && !args.filters.is_empty() {
         println!("\nNo test has a name with {}.", args.filters.join(" or "));
     }

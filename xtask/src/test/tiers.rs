@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_tier_without_tests_has_not_passed() {
-        let mut args = TestArgs { long: false, only: Vec::new(), filters: Vec::new() };
+        let mut args = TestArgs { long: false, only: Vec::new(), kernel: Vec::new(), filters: Vec::new() };
         let one = Tally { passed: 1, failed: 0 };
         assert!(is_hollow(Tier::Lab, &Outcome::Passed, Tally::default(), &args));
         assert!(!is_hollow(Tier::Lab, &Outcome::Passed, one, &args));

@@ -336,7 +336,7 @@ fn helper_name(id: i32) -> String {
         132 => "ringbuf_submit",
         133 => "ringbuf_discard",
         134 => "ringbuf_query",
-        139 => "xdp_get_buff_len",
+        188 => "xdp_get_buff_len",
         160 => "ktime_get_coarse_ns",
         181 => "loop",
         189 => "xdp_load_bytes",

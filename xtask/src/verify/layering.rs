@@ -32,7 +32,7 @@ const fn room(name: &'static str, rooms: &'static [&'static str], common: bool) 
 }
 
 /// The rooms.
-const ROOMS: [Room; 12] = [
+const ROOMS: [Room; 13] = [
     room("model", &[], true),
     room("config", &["model"], false),
     room("health", &["model"], false),
@@ -46,12 +46,14 @@ const ROOMS: [Room; 12] = [
     room("api", &[], false),
     room("cli", &["api"], false),
     room("telemetry", &[], true),
+    // A command of its own for backends: its program is loaded and attached by itself.
+    room("decap", &["dataplane", "netlink"], true),
     Room { name: "agent", rooms: Rooms::All, common: true },
 ];
 
 /// Crates that only some rooms may use.
 const CRATES: [(&str, &[&str]); 5] = [
-    ("aya", &["dataplane"]),
+    ("aya", &["dataplane", "decap"]),
     ("aya_obj", &["dataplane"]),
     ("aya_log", &["dataplane", "telemetry"]),
     ("rtnetlink", &["netlink"]),
@@ -60,8 +62,8 @@ const CRATES: [(&str, &[&str]); 5] = [
 
 /// Binaries of lb-userspace and the room that each opens.
 const BINARIES: [(&str, &[&str]); 2] = [
-    // Reads its arguments, then hands over to the agent.
-    ("lbd", &["agent", "config", "dataplane", "telemetry", "cli"]),
+    // Reads its arguments, then hands over to the agent, or to the decapsulator.
+    ("lbd", &["agent", "config", "dataplane", "decap", "telemetry", "cli"]),
     ("lbctl", &["cli", "api"]),
 ];
 

@@ -49,7 +49,10 @@ pub fn run() -> Result<bool> {
     Ok(holds)
 }
 
-/// Builds the datapath as lb-userspace does and looks at the object.
+/// Objects whose programs meet every packet.
+const HOT_OBJECTS: [&str; 2] = ["lb-datapath", "lb-decap"];
+
+/// Builds the objects as lb-userspace does and looks at those of [`HOT_OBJECTS`].
 fn check_object(root: &Path) -> Result<Vec<String>> {
     let toolchain = Survey::of(&Places::of_this_process()).toolchain()?;
     let target_dir = workspace::target_dir().join("xtask/lb-ebpf");
@@ -57,14 +60,15 @@ fn check_object(root: &Path) -> Result<Vec<String>> {
     for warning in &built.warnings {
         println!("lb-ebpf: {warning}");
     }
-    let path = built.objects_dir.join("lb-datapath");
-    let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let object = object::Object::parse(&bytes).with_context(|| format!("in {}", path.display()))?;
-    let reports = bpf::examine(&object, bpf::COLD_FUNCTIONS)?;
     let mut findings = Vec::new();
-    for report in reports {
-        println!("{report}");
-        findings.extend(report.findings());
+    for name in HOT_OBJECTS {
+        let path = built.objects_dir.join(name);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let object = object::Object::parse(&bytes).with_context(|| format!("in {}", path.display()))?;
+        for report in bpf::examine(&object, bpf::COLD_FUNCTIONS)? {
+            println!("{report}");
+            findings.extend(report.findings());
+        }
     }
     Ok(findings)
 }

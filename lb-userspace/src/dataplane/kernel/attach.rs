@@ -1,6 +1,6 @@
 //! Attaching to interfaces, and adopting links that are pinned.
 
-use super::{KernelDataplane, KernelError, Layout, Pins};
+use super::{KernelDataplane, KernelError, Layout, Pins, probe};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, XdpMode, loaded_programs};
@@ -55,6 +55,12 @@ impl KernelDataplane {
             }
             result => return result,
         };
+        if !probe::has_fragments()? {
+            tracing::info!(
+                "{interface}: if its MTU is what the driver minds, a kernel with multi-buffer XDP (Linux 5.18) helps"
+            );
+            return Err(refusal);
+        }
         match self.attach_new(interface, path, XdpMode::Driver, Layout::Pieces) {
             Ok(()) => {
                 tracing::info!("{interface}: packets may come in several pieces (a large MTU)");

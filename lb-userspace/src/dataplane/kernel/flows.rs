@@ -1,6 +1,7 @@
 //! The flow table in bulk: batched system calls (Linux 5.6), which aya does not have.
 
 use super::super::DataplaneError;
+use super::sys::bpf;
 use aya::maps::MapData;
 use lb_common::abi::{FlowKey, FlowValue};
 use std::io;
@@ -61,15 +62,15 @@ impl Flows {
                 count: BATCH,
                 ..self.attr()
             };
-            // SAFETY: `keys` and `values` have room for `count` entries of the map's key and value types, `in_batch` and
-            // `out_batch` for the u32 that hash maps use; all outlive the call.
+            // SAFETY: the attribute is that of batched commands; `keys` and `values` have room for `count` entries of the
+            // map's key and value types, `in_batch` and `out_batch` for the u32 that hash maps use; all outlive the call.
             let result = unsafe { bpf(LOOKUP_BATCH, &mut attr) };
             let entries = keys.iter().zip(&values).take(attr.count as usize);
             over.clear();
             over.extend(entries.filter(|(key, value)| is_over(key, **value)).map(|(key, _)| *key));
             self.delete(&over)?;
             match result {
-                Ok(()) => position = Some(next),
+                Ok(_) => position = Some(next),
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
                 Err(source) => return Err(failed("BPF_MAP_LOOKUP_BATCH", source)),
             }
@@ -82,10 +83,11 @@ impl Flows {
         while !rest.is_empty() {
             let count = u32::try_from(rest.len()).unwrap_or(BATCH).min(BATCH);
             let mut attr = BatchAttr { keys: rest.as_ptr() as u64, count, ..self.attr() };
-            // SAFETY: `keys` points to `count` keys of the map's key type, which outlive the call.
+            // SAFETY: the attribute is that of batched commands; `keys` points to `count` keys of the map's key type, which
+            // outlive the call.
             let result = unsafe { bpf(DELETE_BATCH, &mut attr) };
             let done = match result {
-                Ok(()) => count as usize,
+                Ok(_) => count as usize,
                 // The call stops at a key that the kernel threw out meanwhile.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => attr.count as usize + 1,
                 Err(source) => return Err(failed("BPF_MAP_DELETE_BATCH", source)),
@@ -111,15 +113,4 @@ fn address_mut(value: &mut u32) -> u64 {
 
 fn failed(call: &'static str, source: io::Error) -> DataplaneError {
     DataplaneError::System { call, source }
-}
-
-/// The bpf(2) system call.
-///
-/// # Safety
-/// Every address in `attr` must be good for what the command does with it.
-unsafe fn bpf(command: libc::c_long, attr: &mut BatchAttr) -> io::Result<()> {
-    // SAFETY: the attribute is a plain structure of the size given; its addresses are the caller's duty.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, core::ptr::from_mut(attr), size_of::<BatchAttr>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -4,15 +4,19 @@
 //! link in one step, so that packets always meet one program or the other.
 
 mod attach;
+mod census;
 mod flows;
 mod log_reader;
 mod maps;
 mod mmap;
 mod pins;
 mod places;
+pub mod probe;
 mod programs;
+mod sys;
 
 pub use attach::{Attached, program_name};
+pub use census::Accepted;
 pub use pins::Pins;
 pub use programs::Layout;
 
@@ -92,9 +96,7 @@ pub enum KernelError {
         found: u32,
     },
     /// The object could not be loaded.
-    #[error(
-        "cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN) and Linux 5.11 or newer"
-    )]
+    #[error("cannot load the datapath: {source}; it needs root (or CAP_BPF and CAP_NET_ADMIN)")]
     Load {
         /// Why.
         source: Box<aya::EbpfError>,
@@ -118,13 +120,25 @@ pub enum KernelError {
         /// What the kernel says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The kernel is too old.
+    /// The kernel lacks what the datapath needs.
     #[error(
-        "Linux {found} is too old: what the datapath needs, such as the coarse clock for its programs, came with 5.11"
+        "this kernel ({release}) lacks what the datapath needs: {missing}; run a newer one, or one built with it"
     )]
-    KernelTooOld {
-        /// Its version.
-        found: String,
+    Lacks {
+        /// Its release.
+        release: String,
+        /// What is missing, and the version of Linux that brought each.
+        missing: String,
+    },
+    /// The kernel did not answer a question.
+    #[error(
+        "cannot find out whether this kernel has {what}: {source}; it takes root, or CAP_BPF and CAP_NET_ADMIN"
+    )]
+    Probe {
+        /// What was asked for.
+        what: &'static str,
+        /// Its answer.
+        source: std::io::Error,
     },
     /// Another agent has these maps.
     #[error(
@@ -192,7 +206,7 @@ impl KernelDataplane {
     /// See [`KernelError`]; what was pinned before stays as it was.
     pub fn open(config: &KernelConfig) -> Result<Self, KernelError> {
         let pins = Pins::new(&config.bpffs);
-        check_kernel()?;
+        probe::check()?;
         let mounted = pins.prepare()?;
         let lock = pins.lock()?;
         let former = pinned_settings(&pins)?;
@@ -254,25 +268,6 @@ impl KernelDataplane {
     pub fn refused(&self) -> &[(&'static str, String)] {
         &self.programs.refused
     }
-}
-
-/// Oldest kernel with all that is used: the coarse clock for programs (`bpf_ktime_get_coarse_ns`, commit d05512618056),
-/// and before that XDP links (5.9, commit aa8d3a716b59) and batched map calls (5.6).
-const OLDEST_KERNEL: (u32, u32) = (5, 11);
-
-fn check_kernel() -> Result<(), KernelError> {
-    let name = rustix::system::uname();
-    let release = name.release().to_string_lossy();
-    if version(&release) < OLDEST_KERNEL {
-        return Err(KernelError::KernelTooOld { found: release.into_owned() });
-    }
-    Ok(())
-}
-
-/// Major and minor version of a release such as `6.1.0-32-cloud-amd64`.
-fn version(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// Sizes that the configuration sets. The return path has an entry for each frontend and backend of a nat pool.
@@ -359,19 +354,4 @@ pub fn remove(bpffs: &Path) -> Result<Vec<String>, KernelError> {
     }
     pins.remove_directory();
     Ok(interfaces)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{OLDEST_KERNEL, version};
-
-    #[test]
-    fn a_kernel_without_xdp_links_is_told_by_its_release() {
-        for old in ["5.9.1", "5.10.0-35-amd64", "4.19.0-27-amd64", "5.8-rc1", "nonsense", ""] {
-            assert!(version(old) < OLDEST_KERNEL, "{old}");
-        }
-        for new in ["5.11.0", "6.1.0-32-cloud-amd64", "6.18.44-fc-v669", "10.0"] {
-            assert!(version(new) >= OLDEST_KERNEL, "{new}");
-        }
-    }
 }

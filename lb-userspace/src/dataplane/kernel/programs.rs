@@ -68,23 +68,26 @@ impl Programs {
         &mut self.whole.ebpf
     }
 
-    /// The program to attach. Those for packets in several pieces are loaded when they are first asked for.
-    pub(super) fn first(&mut self, layout: Layout, settings: &Settings) -> Result<&mut Xdp, KernelError> {
-        match layout {
-            Layout::Whole => program(&mut self.whole.ebpf, names::PROGRAM),
-            Layout::Pieces => {
-                if self.pieces.is_none() {
-                    let Self { pins, config, generation, .. } = self;
-                    let set = load_set(pins, config, settings, *generation, layout, &mut self.refused)?;
-                    let set = self.pieces.insert(set);
-                    if self.reads_log {
-                        log_reader::start(&mut set.ebpf)?;
-                    }
-                }
-                let pieces = self.pieces.as_mut().ok_or(KernelError::Incomplete(names::PROGRAM))?;
-                program(&mut pieces.ebpf, names::PROGRAM)
+    /// The object for packets in several pieces, which is loaded when it is first asked for.
+    pub(super) fn pieces(&mut self, settings: &Settings) -> Result<&mut Ebpf, KernelError> {
+        let Self { pins, config, generation, pieces, refused, reads_log, .. } = self;
+        if pieces.is_none() {
+            let mut set = load_set(pins, config, settings, *generation, Layout::Pieces, refused)?;
+            if *reads_log {
+                log_reader::start(&mut set.ebpf)?;
             }
+            *pieces = Some(set);
         }
+        pieces.as_mut().map(|set| &mut set.ebpf).ok_or(KernelError::Incomplete(names::PROGRAM))
+    }
+
+    /// The program to attach.
+    pub(super) fn first(&mut self, layout: Layout, settings: &Settings) -> Result<&mut Xdp, KernelError> {
+        let ebpf = match layout {
+            Layout::Whole => &mut self.whole.ebpf,
+            Layout::Pieces => self.pieces(settings)?,
+        };
+        program(ebpf, names::PROGRAM)
     }
 
     /// Hands the programs' logs on. Needs a tokio runtime.
