@@ -36,6 +36,15 @@ pub fn interfaces<'a>(node: &Node, links: &'a Links) -> Vec<&'a Link> {
     named.iter().copied().chain(on_top).collect()
 }
 
+/// Interfaces whose packets the kernel has to be ready to forward: [`interfaces`], and the ports of bonds among them, as
+/// which packets come in where XDP runs natively.
+pub fn forwarding<'a>(node: &Node, links: &'a Links) -> Vec<&'a Link> {
+    let mut all = interfaces(node, links);
+    let bonds: BTreeSet<u32> = all.iter().map(|link| link.index).collect();
+    all.extend(links.values().filter(|link| bonds.iter().any(|bond| is_bond_port(link, *bond))));
+    all
+}
+
 /// The interfaces that the configuration names, in its order.
 fn named<'a>(node: &Node, links: &'a Links) -> Vec<&'a Link> {
     let find = |name: &String| links.values().find(|link| link.name == *name);

@@ -273,7 +273,7 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
 async fn on_links(agent: &Agent, links: &Links) {
     let mut state = agent.state.lock().await;
     let model = state.loaded.model.clone();
-    let concerned: Vec<_> = ports::interfaces(&model.node, links).into_iter().cloned().collect();
+    let concerned: Vec<_> = ports::forwarding(&model.node, links).into_iter().cloned().collect();
     if concerned == state.concerned {
         return;
     }

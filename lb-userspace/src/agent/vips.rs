@@ -119,7 +119,7 @@ pub fn enable_forwarding(model: &Model, links: &Links) -> Vec<String> {
         return Vec::new();
     }
     let mut problems = Vec::new();
-    for Link { name, .. } in ports::interfaces(&model.node, links) {
+    for Link { name, .. } in ports::forwarding(&model.node, links) {
         let changes = sysctl::enable_forwarding(name)
             .and_then(|changes| Ok((changes, sysctl::set_accept_local(name, true)?)));
         match changes {

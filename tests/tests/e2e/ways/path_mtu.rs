@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lb_tests::hosts::{Web, own_vip, start_web};
 use lb_tests::http;
 use lb_tests::lab::{End, Host};
 use lb_tests::site::{HTTP_PORT, Mode, NODE_BACK, NODE_FRONT};
+use lb_tests::upload::upload;
 
 use super::configuration::{Served, serve};
-use super::hosts::{Web, own_vip, start_web};
-use super::http_upload::upload;
 use crate::bed::{Bed, all_vips};
 
 /// The narrow place.

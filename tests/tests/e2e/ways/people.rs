@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lb_tests::lab::Host;
-use lb_tests::site::Mode;
 
 use crate::bed::{Bed, SOON, all_vips};
 
@@ -20,7 +19,7 @@ const MOST_HOPS: usize = 3;
 fn traceroute(host: &Host, kind: &str, destination: IpAddr) -> Result<Vec<String>> {
     let mut command = Command::new("traceroute");
     command
-        .args(["-n", "-q", "1", "-w", "2", "-m", "8"])
+        .args(["-n", "-q", "1", "-N", "1", "-w", "2", "-m", "8"])
         .args(kind.split_whitespace())
         .arg(destination.to_string());
     let output = host.run(command, SOON)?.success()?;
@@ -48,6 +47,11 @@ fn traceroute_ends_at_the_vip() -> Result<()> {
     let bed = Bed::shared(1)?;
     let _lbd = bed.start()?;
     bed.wait_up()?;
+    for router in [&bed.fleet.edge, &bed.fleet.node] {
+        // Kernels tell a sender once a second at most that a port is closed or a time over.
+        router.sysctl("net/ipv4/icmp_ratelimit", "0")?;
+        router.sysctl("net/ipv6/icmp/ratelimit", "0")?;
+    }
     for vip in all_vips() {
         for kind in KINDS {
             let hops = traceroute(&bed.fleet.client, kind, vip)?;
@@ -78,6 +82,5 @@ fn vips_answer_echo_requests_without_the_stack_and_other_addresses_by_it() -> Re
     // An address of the VIPs' network that is nobody's.
     let nobody = IpAddr::from([203, 0, 113, 99]);
     ensure!(client.ping(nobody, Duration::from_millis(400)).is_err(), "{nobody} answers");
-    ensure!(Mode::ALL.len() == 3, "every mode has VIPs here");
     Ok(())
 }

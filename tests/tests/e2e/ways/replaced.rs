@@ -34,7 +34,6 @@ fn a_backend_with_another_mac_is_followed_within_a_second() -> Result<()> {
     ];
     let spare = bed.fleet.lab.host("spare")?;
     bed.fleet.back.join(End::new(&spare, "eth0").mtu(1_600))?;
-    spare.ip("link set dev eth0 down")?;
     for setting in ["ipv4/conf/eth0/arp_notify", "ipv6/conf/eth0/ndisc_notify"] {
         spare.sysctl(&format!("net/{setting}"), "1")?;
     }
@@ -52,9 +51,6 @@ fn a_backend_with_another_mac_is_followed_within_a_second() -> Result<()> {
         spare.ip(&format!("{family} rule add from {vip}/{bits} lookup 100"))?;
     }
     spare.hide_loopback_addresses()?;
-    // The kernel of the node knows as soon as the announcements arrive, which here is at once.
-    let announced = Instant::now();
-    spare.ip("link set dev eth0 up")?;
     for route in [
         "-4 route add default via 10.0.0.2",
         "-6 route add default via 2001:db8:3::2",
@@ -63,15 +59,20 @@ fn a_backend_with_another_mac_is_followed_within_a_second() -> Result<()> {
     ] {
         spare.ip(route)?;
     }
+    // With another MAC come its announcements; the kernel of the node knows as soon as they arrive, which here is at once.
+    let announced = Instant::now();
+    spare.ip("link set dev eth0 address 02:1b:ff:ff:ff:01")?;
     load.wait_for_answers(ANSWERS, announced)?;
     let requests = load.stop()?;
+    let mut slowest = Duration::ZERO;
     for vip in vips {
         let served = requests.iter().filter(|request| request.vip == vip && request.served_by("spare"));
         let first =
             served.map(|request| request.ended).min().with_context(|| format!("{vip}: nobody answered"))?;
         let took = first.saturating_duration_since(announced);
         println!("{vip}: {took:?} from the announcement to the first answer");
-        ensure!(took <= ALLOWED, "{vip}: it took {took:?}");
+        slowest = slowest.max(took);
     }
+    ensure!(slowest <= ALLOWED, "it took {slowest:?}");
     Ok(())
 }

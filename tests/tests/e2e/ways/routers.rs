@@ -10,13 +10,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use lb_tests::hosts::{Web, own_vip, start_web};
 use lb_tests::http;
 use lb_tests::lab::{Bridge, End, Host, Link, wait_until};
 use lb_tests::site::{HTTP_PORT, Mode, NODE_BACK, NODE_FRONT};
+use lb_tests::upload::upload;
 
 use super::configuration::{Served, serve};
-use super::hosts::{Web, own_vip, start_web};
-use super::http_upload::upload;
 use crate::bed::{Bed, SOON};
 
 /// Room for a tunnel's header.
@@ -119,7 +119,12 @@ fn backends_behind_a_router_and_clients_on_link_and_behind_a_gateway() -> Result
     for client in [&fleet.client, &near] {
         for service in &services {
             let what = || format!("{} to {} from {}", service.mode, service.vip, client.name());
-            let response = get(client, service.vip, "/bytes/1000000").with_context(what)?;
+            let response = get(client, service.vip, "/bytes/1000000").with_context(what);
+            if response.is_err() {
+                eprintln!("DEBUGSLEEP {}", fleet.lab.id());
+                std::thread::sleep(std::time::Duration::from_secs(40));
+            }
+            let response = response?;
             ensure!(response.backend.as_deref() == Some("far"), "{}: {:?}", what(), response.backend);
             upload(client, service.vip, UPLOAD_CHUNKS, SOON).with_context(what)?;
         }

@@ -1,14 +1,16 @@
-//! Hosts that tests add to the site.
+//! Hosts that tests make beside or without a site: VLAN interfaces, web servers, VIPs of their own.
+//!
+//! Imports `bins`, `lab`, `site` and `programs` (for what they print).
 
 use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::bins;
+use crate::lab::{Host, Process};
+use crate::programs::decap;
+use crate::site::start_server;
 use anyhow::Result;
-use lb_tests::bins;
-use lb_tests::lab::{Host, Process};
-use lb_tests::programs::decap;
-use lb_tests::site::start_server;
 
 /// Time that a program has to be ready.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,6 +19,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 const DIRECT_TABLE: u32 = 100;
 
 /// Makes a VLAN interface `PARENT.ID` with these addresses; returns its name.
+///
+/// # Errors
+/// When the kernel has no VLAN interfaces, or this one exists.
 pub fn vlan(host: &Host, parent: &str, id: u16, protocol: &str, addresses: &[&str]) -> Result<String> {
     let name = format!("{parent}.{id}");
     host.ip(&format!("link add link {parent} name {name} type vlan protocol {protocol} id {id}"))?;
@@ -34,6 +39,9 @@ pub struct Web {
 }
 
 /// Starts a web server and a tunnel's end in a host.
+///
+/// # Errors
+/// When `lb-lab` is not built or does not start.
 pub fn start_web(host: &Host) -> Result<Web> {
     let server = start_server(host, host.name())?;
     let mut command = Command::new(bins::lb_lab()?);
@@ -44,6 +52,9 @@ pub fn start_web(host: &Host) -> Result<Web> {
 }
 
 /// Lets a host answer for VIPs of its own, whose packets go to `gateway` directly.
+///
+/// # Errors
+/// When the host has the VIP, or the gateway is on none of its links.
 pub fn own_vip(host: &Host, vip: IpAddr, gateway: IpAddr) -> Result<()> {
     host.hide_loopback_addresses()?;
     let (family, bits) = if vip.is_ipv4() { ("-4", 32) } else { ("-6", 128) };

@@ -1,17 +1,20 @@
-//! Uploads: a request with a large body.
+//! Uploads: a request with a large body. Imports `lab` and `site`.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::lab::Host;
+use crate::site::HTTP_PORT;
 use anyhow::{Result, ensure};
-use lb_tests::lab::Host;
-use lb_tests::site::HTTP_PORT;
 
 /// Body bytes written at once.
 const CHUNK: [u8; 16 << 10] = [b'y'; 16 << 10];
 
 /// Sends `chunks` times 16 KiB to a VIP from `host`; the server says who it is once it has them all.
+///
+/// # Errors
+/// When the connection breaks, time is up, or the answer is not 200.
 pub fn upload(host: &Host, vip: IpAddr, chunks: usize, timeout: Duration) -> Result<()> {
     host.enter(|| {
         let mut stream = TcpStream::connect_timeout(&SocketAddr::new(vip, HTTP_PORT), timeout)?;
