@@ -1,8 +1,9 @@
 //! Hosts that tests make beside or without a site: VLAN interfaces, web servers, VIPs of their own.
 //!
-//! Imports `bins`, `lab`, `site` and `programs` (for what they print).
+//! Imports `bins`, `lab`, `site`, `xdp` and `programs` (for what they print).
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::bins;
 use crate::lab::{Host, Process};
 use crate::programs::decap;
 use crate::site::start_server;
-use anyhow::Result;
+use crate::xdp::{self, Instruction};
+use anyhow::{Context, Result};
 
 /// Time that a program has to be ready.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +32,25 @@ pub fn vlan(host: &Host, parent: &str, id: u16, protocol: &str, addresses: &[&st
     }
     host.ip(&format!("link set dev {name} up"))?;
     Ok(name)
+}
+
+/// `r0 = XDP_PASS; exit` (RFC 9669).
+const PASS: [Instruction; 2] = [
+    Instruction { code: 0xb7, registers: 0, offset: 0, constant: 2 },
+    Instruction { code: 0x95, registers: 0, offset: 0, constant: 0 },
+];
+
+/// Makes an interface take at once what the other end of its link sends back by `XDP_TX`, for as long as the result lives:
+/// veth wakes a receiver for such frames only if that has a program of its own (`veth_xdp_flush`); else they wait for the
+/// next frame that comes another way.
+///
+/// # Errors
+/// When there is no such interface, or it has a program.
+pub fn take_frames_sent_back(host: &Host, interface: &str) -> Result<OwnedFd> {
+    let shown = host.ip(&format!("-oneline link show dev {interface}"))?;
+    let index = shown.split(':').next().unwrap_or_default().trim();
+    let index = index.parse().with_context(|| format!("no index in {shown:?}"))?;
+    host.enter(|| xdp::attach(&PASS, "pass", index))?
 }
 
 /// A web server's programs; ended when dropped.

@@ -9,13 +9,14 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lb_tests::configuration::{self, Served};
-use lb_tests::hosts::{Web, own_vip, start_web, vlan};
+use lb_tests::hosts::{Web, own_vip, start_web, take_frames_sent_back, vlan};
 use lb_tests::lab::{Bridge, End, Host, Lab, Process, wait_until};
 use lb_tests::site::HTTP_PORT;
 use lb_tests::upload::upload;
@@ -69,7 +70,8 @@ impl Bed {
         Ok(Self { lab, switch, node, config, socket, bpffs })
     }
 
-    fn serve(&self, interface: &str, services: &[Served<'_>]) -> Result<Process> {
+    /// One arm: what comes in by the switch's port goes out by it.
+    fn serve(&self, interface: &str, services: &[Served<'_>]) -> Result<(Process, OwnedFd)> {
         let node = configuration::Node {
             interfaces: &[interface],
             vips: "assign",
@@ -81,7 +83,8 @@ impl Bed {
         command.arg("run").arg("--config").arg(&self.config);
         let lbd = self.node.spawn(command)?;
         lbd.wait_for_output("lbd ready", PATIENCE)?;
-        Ok(lbd)
+        let port = take_frames_sent_back(self.switch.host(), self.node.name())?;
+        Ok((lbd, port))
     }
 }
 

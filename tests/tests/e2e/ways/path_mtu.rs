@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_tests::hosts::{Web, own_vip, start_web};
+use lb_tests::hosts::{Web, own_vip, start_web, take_frames_sent_back};
 use lb_tests::http;
 use lb_tests::lab::{End, Host};
 use lb_tests::site::{HTTP_PORT, Mode, NODE_BACK, NODE_FRONT};
@@ -94,6 +94,7 @@ fn a_narrow_link_behind_the_node_carries_uploads_in_every_mode() -> Result<()> {
     let bed = Bed::shared(1)?;
     let _lbd = bed.start()?;
     bed.wait_up()?;
+    let _port = take_frames_sent_back(bed.fleet.front.host(), bed.fleet.node.name())?;
     bed.fleet.node.ip(&format!("link set dev {NODE_BACK} mtu {NARROW_BYTES}"))?;
     for vip in all_vips() {
         upload(&bed.fleet.client, vip, UPLOAD_CHUNKS, TIMEOUT).with_context(|| format!("upload to {vip}"))?;

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lb_tests::hosts::take_frames_sent_back;
 use lb_tests::lab::Host;
 
 use crate::bed::{Bed, SOON, all_vips};
@@ -47,6 +48,7 @@ fn traceroute_ends_at_the_vip() -> Result<()> {
     let bed = Bed::shared(1)?;
     let _lbd = bed.start()?;
     bed.wait_up()?;
+    let _port = take_frames_sent_back(bed.fleet.front.host(), bed.fleet.node.name())?;
     for router in [&bed.fleet.edge, &bed.fleet.node] {
         // Kernels tell a sender once a second at most that a port is closed or a time over.
         router.sysctl("net/ipv4/icmp_ratelimit", "0")?;
@@ -69,6 +71,7 @@ fn vips_answer_echo_requests_without_the_stack_and_other_addresses_by_it() -> Re
     let _lbd = bed.start()?;
     bed.wait_up()?;
     let (client, node) = (&bed.fleet.client, &bed.fleet.node);
+    let _port = take_frames_sent_back(bed.fleet.front.host(), node.name())?;
     let before = echoes(node)?;
     for vip in all_vips() {
         client.ping(vip, Duration::from_secs(2))?;
