@@ -1,11 +1,14 @@
 //! The fixtures on the host: the pipeline over tables in memory.
 
 use lb_common::abi::{
-    BackendCounters, DropReason, ForwardReason, PassReason, ServiceCounters, VERDICT_NUMBERS, verdict_name,
+    BackendCounters, DropReason, ForwardReason, NoteReason, PassReason, ServiceCounters, verdict_name,
 };
 use lb_common::tables::MemTables;
-use lb_tests::fixtures::{Counted, Fixture, all, run_on_host, run_over, world};
+use lb_tests::fixtures::{Counted, Family, Fixture, Protocol, Service, all, run_on_host, run_over, world};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Where notes begin: numbers that are counted beside a packet's verdict.
+const NOTES: u8 = 192;
 
 /// Fewer would mean that a part of the table got lost.
 const LEAST_FIXTURES: usize = 500;
@@ -55,7 +58,14 @@ fn check_counters(fixture: &Fixture, tables: &MemTables) {
     let name = &fixture.name;
     let verdicts = BTreeMap::from([(fixture.verdict.number(), 1)]);
     let (services, backends) = expected_counters(fixture);
-    assert_eq!(*tables.verdicts.borrow(), verdicts, "verdicts of: {name}");
+    let counted: BTreeMap<u8, u64> = tables
+        .verdicts
+        .borrow()
+        .iter()
+        .filter(|(number, _)| **number < NOTES)
+        .map(|(a, b)| (*a, *b))
+        .collect();
+    assert_eq!(counted, verdicts, "verdicts of: {name}");
     assert_eq!(*tables.service_counters.borrow(), services, "service counters of: {name}");
     assert_eq!(*tables.backend_counters.borrow(), backends, "backend counters of: {name}");
 }
@@ -83,8 +93,7 @@ fn fixtures_meet_every_verdict_that_a_packet_can_bring_about() {
     let met: BTreeSet<u8> = all().iter().map(|fixture| fixture.verdict.number()).collect();
     // Head room is a property of the driver's buffers, and which programs there are one of the kernel.
     let not_met = [DropReason::NoHeadroom.number(), PassReason::Unavailable.number()];
-    let missing: Vec<_> = (0..VERDICT_NUMBERS)
-        .filter_map(|number| u8::try_from(number).ok())
+    let missing: Vec<_> = (0..NOTES)
         .filter(|number| !met.contains(number) && !not_met.contains(number))
         .filter_map(verdict_name)
         .collect();
@@ -99,4 +108,22 @@ fn the_documentation_lists_every_verdict() {
         let row = format!("| {number} | `{name}` |");
         assert!(text.contains(&row), "docs/datapath.md has no row {row:?}");
     }
+}
+
+/// The kernel's routing table is asked where the agent knows no next hop, and that is counted.
+#[test]
+fn asking_the_routing_table_for_a_backend_is_noted() {
+    let world = world();
+    let asked = |service: Service| {
+        let name = format!("at {service:?}");
+        let fixture = all()
+            .into_iter()
+            .find(|it| matches!(it.counted, Counted::Request { service: index, .. } if index == world.service_index(service, Family::V4, Protocol::Tcp)))
+            .expect(&name);
+        let tables = world.tables(fixture.recording, true);
+        run_over(&fixture, &tables);
+        let verdicts = tables.verdicts.borrow();
+        verdicts.get(&NoteReason::RouteAsked.number()).copied().unwrap_or(0)
+    };
+    assert_eq!((asked(Service::Nat), asked(Service::NatRouted)), (0, 1));
 }

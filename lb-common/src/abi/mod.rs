@@ -28,7 +28,7 @@ pub use limiter::{ANSWER_KINDS, AnswerKind, Limiter, RecordRate};
 pub use link::{Link, Tags, tags_bytes};
 pub use ports::{ADDRESS_BITS, NetworkValue, PortsKey, RangeValue, ReverseRangeValue, alias};
 pub(crate) use reason::reasons;
-pub use reason::{DropReason, ForwardReason, PassReason, VERDICT_NUMBERS, verdict_name};
+pub use reason::{DropReason, ForwardReason, NoteReason, PassReason, VERDICT_NUMBERS, verdict_name};
 pub use recorder::{FlowCounters, RECORD_KINDS, RecordKind, Recorder, Recording};
 pub use reverse::{REVERSE_PER_BACKEND, ReverseEntry, ReverseKey, ReverseValue};
 pub use service::{AddressFlags, Affinity, ForwardMode, ServiceEntry, ServiceKey, ServiceValue};

@@ -1,10 +1,10 @@
 //! Why a packet was passed, dropped or forwarded: numbers that are never reused.
 //!
 //! One number names the counter, the log line and the line that operators read. Passes are 0 to 63, drops 64 to 127,
-//! forwards 128 to 191. A reason that goes out of use keeps its number as a comment.
+//! forwards 128 to 191, notes 192 to 207. A reason that goes out of use keeps its number as a comment.
 
 /// Size of the verdict counters: every number is below it.
-pub const VERDICT_NUMBERS: u32 = 192;
+pub const VERDICT_NUMBERS: u32 = 208;
 
 macro_rules! reasons {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $text:literal;)+ }) => {
@@ -126,14 +126,24 @@ reasons! {
     }
 }
 
-/// Kind (`pass`, `drop` or `forward`) and name of a verdict number.
+reasons! {
+    /// What else is counted about packets, beside their verdicts.
+    NoteReason {
+        /// A packet to a backend whose next hop is not known in advance: the kernel's routing table was asked.
+        RouteAsked = 192, "route-asked";
+    }
+}
+
+/// Kind (`pass`, `drop`, `forward` or `note`) and name of a verdict number.
 pub fn verdict_name(number: u8) -> Option<(&'static str, &'static str)> {
     let pass = PassReason::ALL.iter().find(|reason| reason.number() == number);
     let drop = DropReason::ALL.iter().find(|reason| reason.number() == number);
     let forward = ForwardReason::ALL.iter().find(|reason| reason.number() == number);
+    let note = NoteReason::ALL.iter().find(|reason| reason.number() == number);
     pass.map(|reason| ("pass", reason.name()))
         .or(drop.map(|reason| ("drop", reason.name())))
         .or(forward.map(|reason| ("forward", reason.name())))
+        .or(note.map(|reason| ("note", reason.name())))
 }
 
 #[cfg(test)]
@@ -147,12 +157,14 @@ mod tests {
             .map(|reason| reason.number())
             .chain(DropReason::ALL.iter().map(|reason| reason.number()))
             .chain(ForwardReason::ALL.iter().map(|reason| reason.number()))
+            .chain(NoteReason::ALL.iter().map(|reason| reason.number()))
             .collect();
         let unique: std::collections::BTreeSet<u8> = numbers.iter().copied().collect();
         assert_eq!(unique.len(), numbers.len());
         assert!(PassReason::ALL.iter().all(|reason| reason.number() < 64));
         assert!(DropReason::ALL.iter().all(|reason| (64..128).contains(&reason.number())));
         assert!(ForwardReason::ALL.iter().all(|reason| (128..192).contains(&reason.number())));
+        assert!(NoteReason::ALL.iter().all(|reason| (192..208).contains(&reason.number())));
         assert_eq!(verdict_name(64), Some(("drop", "no-backend")));
         assert_eq!(verdict_name(63), None);
     }

@@ -4,10 +4,10 @@
 //! Always holds: the answer comes from the address that was asked, goes back the way the packet came (its MACs changed
 //! places, its tags as they were), embeds the packet's beginning, and is worth a budget.
 
-use super::{Complaint, Step, Verdict, Work};
+use super::{Complaint, Step, Verdict, Work, send};
 use crate::abi::{Address, AnswerKind, DropReason, ForwardReason};
 use crate::hash::Flow;
-use crate::tables::Tables;
+use crate::tables::{RouteAnswer, RouteQuestion, Tables};
 use crate::wire::{Chunk, Packet, Window, checksum, ethernet, icmp, ipv4, ipv6, vlan};
 
 /// TTL and hop limit of answers (the number that RFC 1700 recommends).
@@ -23,10 +23,10 @@ const LEAST_IPV6_MTU_BYTES: u16 = 1280;
 #[inline(always)]
 pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work) -> Step {
     let (drop, forward) = match work.complaint {
-        Complaint::TooBig => (DropReason::TooBig, ForwardReason::TooBigAnswer),
+        Complaint::TooBig | Complaint::TooBigInTunnel => (DropReason::TooBig, ForwardReason::TooBigAnswer),
         Complaint::Expired => (DropReason::TtlExpired, ForwardReason::ExpiredAnswer),
     };
-    if work.complaint as u8 == Complaint::TooBig as u8 {
+    if work.complaint as u8 != Complaint::Expired as u8 {
         if !work.headers.v4 {
             work.mtu_bytes = work.mtu_bytes.max(LEAST_IPV6_MTU_BYTES);
         }
@@ -38,10 +38,44 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work)
     if !may_be_answered(&work.headers.flow, work.headers.v4) || !tables.may_answer(AnswerKind::Error) {
         return Step::Done(Verdict::Drop(drop));
     }
+    if work.complaint as u8 == Complaint::TooBigInTunnel as u8 {
+        return Step::Done(relay(packet, tables, work).unwrap_or(Verdict::Drop(drop)));
+    }
     Step::Done(match build(packet, work) {
         Some(()) => Verdict::Transmit(forward),
         None => Verdict::Drop(drop),
     })
+}
+
+/// Turns a router's complaint about a tunnel into one to the client, whose packet it embeds (RFC 2003 section 5, RFC 2473
+/// section 8), and sends it the client's way.
+#[inline(always)]
+fn relay<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &Work) -> Option<Verdict> {
+    let headers = &work.headers;
+    let frame = Frame::read(packet.window())?;
+    if !packet.shrink_head((work.skipped_bytes & 0xff) as u8) {
+        return None;
+    }
+    // The addresses do not matter yet.
+    frame.write_back(packet.window(), headers.offsets().ip, send::ether_type(headers.v4))?;
+    build(packet, work)?;
+    let way = send::by_route(
+        packet,
+        tables,
+        &RouteQuestion {
+            v4: headers.v4,
+            protocol: if headers.v4 { icmp::PROTOCOL_V4 } else { icmp::PROTOCOL_V6 },
+            length_bytes: 0,
+            ingress_ifindex: packet.ingress_ifindex(),
+            source: headers.flow.destination,
+            destination: headers.flow.source,
+        },
+    );
+    if way.answer as u8 != RouteAnswer::Found as u8 {
+        return None;
+    }
+    send::reframe(packet, headers.offsets().ip, 0, &way, send::ether_type(headers.v4)).ok()?;
+    Some(send::leave(packet, way.hop.ifindex, ForwardReason::TooBigAnswer))
 }
 
 /// Whether the source is somebody whom an error may be sent to (RFC 1122 section 3.2.2).
@@ -81,7 +115,7 @@ fn build<P: Packet>(packet: &mut P, work: &Work) -> Option<()> {
         return None;
     }
     let window = packet.window();
-    frame.write_back(window, at.ip)?;
+    frame.write_back(window, at.ip, send::ether_type(headers.v4))?;
     // From front to back: where a later check covers an earlier one the compiler leaves that out, and the verifier misses it.
     let icmp_at = at.ip + usize::from(growth) - icmp::LEN;
     #[expect(clippy::cast_possible_truncation, reason = "less than 200 bytes")]
@@ -104,7 +138,6 @@ fn build<P: Packet>(packet: &mut P, work: &Work) -> Option<()> {
 struct Frame {
     macs: [u32; 3],
     behind: [u32; 2],
-    ether_type: u16,
 }
 
 impl Frame {
@@ -114,29 +147,27 @@ impl Frame {
         Some(Self {
             macs: [frame.word::<0>(), frame.word::<4>(), frame.word::<8>()],
             behind: [frame.word::<12>(), frame.word::<16>()],
-            ether_type: frame.half::<20>(),
         })
     }
 
-    /// Writes them in front of the IP header at `ip`, the MACs with their places changed.
+    /// Writes them in front of the IP header at `ip`, the MACs with their places changed, and what is behind.
     #[inline(always)]
-    fn write_back(&self, window: Window<'_>, ip: usize) -> Option<()> {
+    fn write_back(&self, window: Window<'_>, ip: usize, ether_type: u16) -> Option<()> {
         let frame = window.chunk::<{ ethernet::LEN + vlan::MOST * vlan::LEN }>(0)?;
         let swapped = ethernet::swapped(self.macs);
         frame.set_word::<0>(swapped[0]);
         frame.set_word::<4>(swapped[1]);
         frame.set_word::<8>(swapped[2]);
         let [first, second] = self.behind;
-        #[expect(clippy::cast_possible_truncation, reason = "the low half of a word, as it lies in memory")]
         if ip == ethernet::LEN {
-            frame.set_half::<12>(first as u16);
+            frame.set_half::<12>(ether_type);
         } else if ip == ethernet::LEN + vlan::LEN {
             frame.set_word::<12>(first);
-            frame.set_half::<16>(second as u16);
+            frame.set_half::<16>(ether_type);
         } else {
             frame.set_word::<12>(first);
             frame.set_word::<16>(second);
-            frame.set_half::<20>(self.ether_type);
+            frame.set_half::<20>(ether_type);
         }
         Some(())
     }
@@ -210,15 +241,17 @@ fn write_ipv6(
 fn write_icmp(header: Chunk<'_, { icmp::LEN }>, work: &Work) -> u64 {
     let v4 = work.headers.v4;
     let (kind, code) = match (work.complaint, v4) {
-        (Complaint::TooBig, true) => (icmp::v4::UNREACHABLE, icmp::v4::FRAGMENTATION_NEEDED),
-        (Complaint::TooBig, false) => (icmp::v6::PACKET_TOO_BIG, 0),
+        (Complaint::TooBig | Complaint::TooBigInTunnel, true) => {
+            (icmp::v4::UNREACHABLE, icmp::v4::FRAGMENTATION_NEEDED)
+        }
+        (Complaint::TooBig | Complaint::TooBigInTunnel, false) => (icmp::v6::PACKET_TOO_BIG, 0),
         (Complaint::Expired, true) => (icmp::v4::TIME_EXCEEDED, 0),
         (Complaint::Expired, false) => (icmp::v6::TIME_EXCEEDED, 0),
     };
     // Either family has it in the low half of a word whose high half is 0.
     let mtu = match work.complaint {
         Complaint::Expired => 0,
-        Complaint::TooBig => work.mtu_bytes,
+        Complaint::TooBig | Complaint::TooBigInTunnel => work.mtu_bytes,
     };
     let type_code = (u16::from(kind) << 8 | u16::from(code)).to_be();
     let rest = u32::from(mtu).to_be();

@@ -71,7 +71,7 @@ pub fn complain(work: &mut Work, complaint: Complaint, mtu_bytes: u16) -> Step {
     // Only first fragments are spoken of (RFC 1122 section 3.2.2).
     if work.headers.fragment as u8 == Fragment::Later as u8 {
         return Step::Done(Verdict::Drop(match complaint {
-            Complaint::TooBig => DropReason::TooBig,
+            Complaint::TooBig | Complaint::TooBigInTunnel => DropReason::TooBig,
             Complaint::Expired => DropReason::TtlExpired,
         }));
     }

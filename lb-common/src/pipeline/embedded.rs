@@ -87,6 +87,58 @@ fn parse_ipv6(window: Window<'_>, at: usize) -> Option<(Flow, usize)> {
     Some((flow, walk.at))
 }
 
+/// A client's packet in the tunnel that an error is about.
+pub struct Tunnelled {
+    /// The tunnel's end.
+    pub end: Address,
+    /// Bytes that the tunnel added.
+    pub overhead_bytes: u16,
+    /// Where the client's packet begins, from the start of the frame.
+    pub at: usize,
+    /// Its headers, as if it had come in the frame that the error came in.
+    pub headers: Headers,
+}
+
+/// The client's packet, if the error embeds a packet of a tunnel: IP in IP, or GUE of variant 1.
+#[inline(always)]
+pub fn tunnelled(window: Window<'_>, headers: &Headers) -> Option<Tunnelled> {
+    let at = headers.offsets();
+    let ip = at.transport + icmp::LEN;
+    let (outer, behind) = if headers.v4 { parse_ipv4(window, ip)? } else { parse_ipv6(window, ip)? };
+    let inner = if outer.protocol == udp::PROTOCOL { behind + udp::LEN } else { behind };
+    let version = window.chunk_at::<1>(inner)?.byte::<0>() >> 4;
+    let v4 = version == 4;
+    let says = match outer.protocol {
+        ipv4::PROTOCOL_IPV4 => v4,
+        ipv4::PROTOCOL_IPV6 => version == 6,
+        udp::PROTOCOL => true,
+        _ => false,
+    };
+    if !says {
+        return None;
+    }
+    let (mut flow, transport) = if v4 { parse_ipv4(window, inner)? } else { parse_ipv6(window, inner)? };
+    let end = at.ip + usize::from(headers.length_bytes);
+    if transport + LEAST > end || !matches!(flow.protocol, tcp::PROTOCOL | udp::PROTOCOL) {
+        return None;
+    }
+    let ports = window.chunk_at::<LEAST>(transport)?;
+    flow.source_port = ports.half::<{ tcp::field::SOURCE_PORT }>();
+    flow.destination_port = ports.half::<{ tcp::field::DESTINATION_PORT }>();
+    let mut client = Headers::at(at.ip, at.ip + transport.wrapping_sub(inner));
+    client.length_bytes = if v4 {
+        u16::from_be(window.chunk_at::<{ ipv4::LEN }>(inner)?.half::<{ ipv4::field::TOTAL_LENGTH }>())
+    } else {
+        let payload = window.chunk_at::<{ ipv6::LEN }>(inner)?.half::<{ ipv6::field::PAYLOAD_LENGTH }>();
+        u16::from_be(payload).saturating_add(u16::from(ipv6::LEN_BYTES))
+    };
+    client.v4 = v4;
+    client.flow = flow;
+    #[expect(clippy::cast_possible_truncation, reason = "less than 1,100 bytes of headers")]
+    let overhead_bytes = inner.wrapping_sub(ip) as u16;
+    Some(Tunnelled { end: outer.destination, overhead_bytes, at: inner, headers: client })
+}
+
 /// Gives an error whose IP header is at `at` and what it embeds other names; takes one from the TTL if the node `routes` it.
 #[inline(always)]
 pub fn rename(

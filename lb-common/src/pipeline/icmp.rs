@@ -10,7 +10,7 @@ use super::examine::{address_flags, find_reverse, find_service, is_vip};
 use super::headers::{Headers, Offsets};
 use super::send::{self, Way};
 use super::tunnel::{self, Outer};
-use super::{Step, Verdict, Work, choose};
+use super::{Complaint, Stage, Step, Verdict, Work, choose};
 use crate::abi::{
     Address, AddressFlags, AnswerKind, Backend, BackendFlags, DropReason, FlowKey, ForwardMode,
     ForwardReason, Lookups, PassReason, ServiceValue, SessionWay,
@@ -48,11 +48,54 @@ pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work) -
     if !is_error {
         return NOT_OURS;
     }
-    match embedded::parse(packet.window(), headers) {
-        Some(embedded) => error(packet, tables, work, &embedded),
-        None => NOT_OURS,
+    if let Some(embedded) = embedded::parse(packet.window(), headers) {
+        let step = error(packet, tables, work, &embedded);
+        // A packet of GUE is UDP, but of no service.
+        if step != NOT_OURS {
+            return step;
+        }
     }
+    about_a_tunnel(packet, tables, work).unwrap_or(NOT_OURS)
 }
+
+/// A router between the node and a backend found a tunnel's packet too big: its client is told. None if it is not that.
+#[inline(always)]
+fn about_a_tunnel<P: Packet, T: Tables>(packet: &P, tables: &T, work: &mut Work) -> Option<Step> {
+    let window = packet.window();
+    let at = work.headers.offsets();
+    let header = window.chunk_at::<{ icmp::LEN }>(at.transport)?;
+    let kind = u16::from_be(header.half::<{ icmp::field::TYPE }>());
+    let (too_big, mtu) = if work.headers.v4 {
+        let mtu = u32::from(u16::from_be(header.half::<{ icmp::field::NEXT_HOP_MTU }>()));
+        (u16::from(icmp::v4::UNREACHABLE) << 8 | u16::from(icmp::v4::FRAGMENTATION_NEEDED), mtu)
+    } else {
+        (u16::from(icmp::v6::PACKET_TOO_BIG) << 8, u32::from_be(header.word::<{ icmp::field::REST }>()))
+    };
+    if kind != too_big {
+        return None;
+    }
+    let tunnelled = embedded::tunnelled(window, &work.headers)?;
+    let (inner, flow) = (&tunnelled.headers, &tunnelled.headers.flow);
+    let service = find_service(tables, flow.destination, flow.destination_port, flow.protocol, inner.v4)?;
+    let is_tunnel = service.mode == ForwardMode::DsrIpip as u8 || service.mode == ForwardMode::DsrGue as u8;
+    let backend = tables.backend(choose::whose(tables, flow, inner.v4, &service))?;
+    // Whoever does not know where the flow went cannot have seen its tunnel.
+    if !is_tunnel || backend.address != tunnelled.end {
+        return None;
+    }
+    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+    work.complaint = Complaint::TooBigInTunnel;
+    work.mtu_bytes = mtu.saturating_sub(tunnelled.overhead_bytes);
+    work.skipped_bytes = u16::try_from(tunnelled.at.wrapping_sub(at.ip)).ok()?;
+    if work.skipped_bytes > MOST_SKIPPED_BYTES {
+        return None;
+    }
+    work.headers = tunnelled.headers;
+    Some(Step::Go(Stage::Answer))
+}
+
+/// Headers in front of a client's packet in an error about its tunnel, at most.
+const MOST_SKIPPED_BYTES: u16 = 255;
 
 /// An echo request: answered if it is for a VIP.
 #[inline(always)]

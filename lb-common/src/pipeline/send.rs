@@ -1,7 +1,7 @@
 //! The way out: the cached next hop, else the kernel's routing table; and the frame that leaves by it.
 
 use super::{Headers, Verdict};
-use crate::abi::{Address, Backend, BackendFlags, DropReason, ForwardReason, Tags, tags_bytes};
+use crate::abi::{Address, Backend, BackendFlags, DropReason, ForwardReason, NoteReason, Tags, tags_bytes};
 use crate::tables::{NextHop, Route, RouteAnswer, RouteQuestion, Tables};
 use crate::wire::{Packet, ethernet};
 
@@ -34,6 +34,7 @@ pub fn to_backend<P: Packet, T: Tables>(
         let tagged = backend.flags & BackendFlags::TAGGED != 0;
         return by_link(tables, answer, hop, backend.mtu_bytes, tagged);
     }
+    tables.count_verdict(NoteReason::RouteAsked.number());
     by_route(
         packet,
         tables,

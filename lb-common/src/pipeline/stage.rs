@@ -67,6 +67,8 @@ pub struct Work {
     pub complaint: Complaint,
     /// The next hop's MTU, for [`Complaint::TooBig`].
     pub mtu_bytes: u16,
+    /// For [`Complaint::TooBigInTunnel`]: bytes between the frame's IP header and the embedded client's packet.
+    pub skipped_bytes: u16,
     /// Index of the backend, if `owner` is a fragment.
     pub backend_index: u32,
     /// The service.
@@ -86,6 +88,9 @@ pub enum Complaint {
     TooBig = 0,
     /// TTL or hop limit used up.
     Expired = 1,
+    /// As the first, on behalf of a router behind the node: the packet at hand is that router's complaint about a tunnel, and
+    /// embeds the client's packet.
+    TooBigInTunnel = 2,
 }
 
 impl Default for Work {
@@ -95,6 +100,7 @@ impl Default for Work {
             owner: Owner::Service,
             complaint: Complaint::TooBig,
             mtu_bytes: 0,
+            skipped_bytes: 0,
             backend_index: 0,
             service: ServiceValue::of_address(0),
             reverse: ReverseValue::default(),

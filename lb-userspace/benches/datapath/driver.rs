@@ -7,7 +7,8 @@ use aya::maps::ProgramArray;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{
-    Backend, BackendFlags, ForwardMode, Phase, ServiceKey, ServiceValue, Slot, address, mapped,
+    Backend, BackendFlags, FlowKey, ForwardMode, Phase, ServiceKey, ServiceValue, Session, SessionSeen,
+    SessionState, SessionWay, Slot, address, mapped,
 };
 use lb_common::maglev::{self, Member};
 use lb_common::pipeline::tunnel;
@@ -134,10 +135,11 @@ fn program<'a>(driver: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> 
 
 /// What the mode puts in front of a frame.
 fn growth_bytes(case: &Case) -> u32 {
-    match (case.number, case.v6) {
-        (ForwardMode::DsrIpip, false) => 20,
-        (ForwardMode::DsrIpip, true) => 40,
-        _ => 0,
+    let outer = if case.v6 == case.crossed { 20 } else { 40 };
+    match case.number {
+        ForwardMode::DsrIpip => outer,
+        ForwardMode::DsrGue => outer + 8,
+        ForwardMode::Nat | ForwardMode::DsrL2 | ForwardMode::FullNat => 0,
     }
 }
 
@@ -167,12 +169,59 @@ fn fill(target: &mut Target, case: &Case) -> anyhow::Result<()> {
         zero: [0; 2],
     };
     target.put_service(key, value, !case.v6)?;
+    if case.number == ForwardMode::FullNat {
+        put_sessions(target, case, vip)?;
+    }
     // A site with nat pools has reverse entries, so the question is asked of every packet that meets no service.
     target.put_settings(BACKENDS)
 }
 
+/// A session for every flow, as if its SYN had come.
+fn put_sessions(target: &mut Target, case: &Case, vip: IpAddr) -> anyhow::Result<()> {
+    for flow in 0..case.flows {
+        let client = (CLIENTS | flow).to_be();
+        let index = flow % BACKENDS;
+        let backend = backend(case, index);
+        // The driver writes the first word of an IPv6 source, and the frame has the rest.
+        let source = if case.v6 { source_v6(client) } else { mapped(client) };
+        let key = FlowKey {
+            source,
+            destination: address(vip),
+            source_port: CLIENT_PORT.to_be(),
+            destination_port: PORT.to_be(),
+            protocol: 6,
+        };
+        let [_, _, high, low] = flow.to_be_bytes();
+        let way = SessionWay {
+            source: backend.tunnel_source,
+            destination: backend.address,
+            source_port: u16::from_ne_bytes([high, low]),
+            destination_port: backend.port,
+            service_index: 0,
+            backend_index: index,
+            reply: 0,
+        };
+        let seen = SessionSeen::new(SessionState::Established, 0);
+        target.put_session(key, Session { way, seen })?;
+    }
+    Ok(())
+}
+
+/// Client addresses start here, as in the driver.
+const CLIENTS: u32 = 0x0a00_0000;
+/// The client's port in every frame.
+const CLIENT_PORT: u16 = 40_000;
+
+/// The driver's IPv6 source of a flow: its last word.
+fn source_v6(client: u32) -> lb_common::abi::Address {
+    let IpAddr::V6(plain) = IpAddr::from([0x2001, 0xdb8, 2, 0, 0, 0, 0, 2]) else { return mapped(client) };
+    let [a, b, c, _] = address(plain.into());
+    [a, b, c, client]
+}
+
 fn backend(case: &Case, index: u32) -> Backend {
-    let (server, node): (IpAddr, IpAddr) = if case.v6 {
+    let v6 = case.v6 != case.crossed;
+    let (server, node): (IpAddr, IpAddr) = if v6 {
         let last = u16::try_from(index + 16).unwrap_or(u16::MAX);
         ([0x2001, 0xdb8, 1, 0, 0, 0, 0, last].into(), [0x2001, 0xdb8, 1, 0, 0, 0, 0, 1].into())
     } else {
@@ -183,12 +232,16 @@ fn backend(case: &Case, index: u32) -> Backend {
     Backend {
         ethernet: [0x0100_0002, 0x0002_0000 | index, 0x0200_0000],
         ifindex: INGRESS,
-        address: if case.v6 { address(server) } else { mapped(destination) },
+        address: if v6 { address(server) } else { mapped(destination) },
         tunnel_source: address(node),
-        port: if case.number == ForwardMode::Nat { 8080_u16.to_be() } else { 0 },
-        flags: BackendFlags::VALID | BackendFlags::RESOLVED | if case.v6 { BackendFlags::V6 } else { 0 },
+        port: match case.number {
+            ForwardMode::Nat | ForwardMode::FullNat => 8080_u16.to_be(),
+            ForwardMode::DsrGue => 6080_u16.to_be(),
+            ForwardMode::DsrL2 | ForwardMode::DsrIpip => 0,
+        },
+        flags: BackendFlags::VALID | BackendFlags::RESOLVED | if v6 { BackendFlags::V6 } else { 0 },
         mtu_bytes: 1500,
-        outer_sum: if case.v6 { 0 } else { tunnel::ipip_sum(source, destination) },
+        outer_sum: if v6 { 0 } else { tunnel::ipip_sum(source, destination) },
         tunnel_vary: 0,
         snat_first: 0,
         snat_count: 0,

@@ -15,7 +15,6 @@ use anyhow::Context as _;
 use cases::{Case, cases};
 use comfy_table::{CellAlignment, Table, presets};
 use driver::Bench;
-use lb_common::abi::Phase;
 use serde::Serialize;
 
 /// Rounds of every case.
@@ -62,8 +61,7 @@ fn main() -> anyhow::Result<()> {
     let other = other_object()?;
     let objects: Vec<&[u8]> = [Some(PRESENT), other.as_deref()].into_iter().flatten().collect();
     // What an older build may lack is left out of a comparison.
-    let cases: Vec<Case> =
-        cases().into_iter().filter(|case| other.is_none() || case.phase == Phase::Stable).collect();
+    let cases: Vec<Case> = cases().into_iter().filter(|case| other.is_none() || case.is_old()).collect();
     let mut benches = Vec::new();
     for case in &cases {
         let bench = Bench::new(case, &objects);

@@ -4,12 +4,13 @@
 //! present one.
 
 use anyhow::Context as _;
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
 use aya::programs::{ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::{AnyBitPattern, NoUninit};
 use lb_common::abi::{
-    Backend, RecordRate, ServiceEntry, ServiceKey, ServiceValue, Settings, Slot, names, place,
+    Backend, FlowKey, RecordRate, ServiceEntry, ServiceKey, ServiceValue, Session, Settings, Slot, names,
+    place,
 };
 
 /// Frontends that there is room for.
@@ -24,6 +25,20 @@ const FLOWS: u32 = 1 << 20;
 /// The program and its maps.
 pub struct Target {
     ebpf: Ebpf,
+    /// Keeps the programs behind the first one.
+    _stages: Option<ProgramArray<MapData>>,
+}
+
+/// Loads the programs behind the first one, where the object has any.
+fn load_stages(ebpf: &mut Ebpf) -> anyhow::Result<Option<ProgramArray<MapData>>> {
+    let Some(map) = ebpf.take_map(names::STAGES) else { return Ok(None) };
+    let mut stages = ProgramArray::try_from(map)?;
+    for (number, name) in (0..).zip(names::STAGE_PROGRAMS) {
+        let program: &mut Xdp = ebpf.program_mut(name).context("a stage is missing")?.try_into()?;
+        program.load()?;
+        stages.set(number, program.fd()?, 0)?;
+    }
+    Ok(Some(stages))
 }
 
 impl Target {
@@ -47,6 +62,7 @@ impl Target {
             (names::SERVICE_COUNTERS, SERVICES),
             (names::BACKEND_COUNTERS, BACKENDS),
             (names::FLOWS, FLOWS),
+            (names::SESSIONS, FLOWS),
         ];
         for (name, entries) in sizes {
             loader.map_max_entries(name, entries);
@@ -54,7 +70,8 @@ impl Target {
         let mut ebpf = loader.load(object)?;
         let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("no program")?.try_into()?;
         program.load()?;
-        Ok(Self { ebpf })
+        let stages = load_stages(&mut ebpf)?;
+        Ok(Self { ebpf, _stages: stages })
     }
 
     /// The loaded program.
@@ -84,6 +101,13 @@ impl Target {
         self.put(names::SERVICES, at, entry)
     }
 
+    /// Makes one direction of a session.
+    pub fn put_session(&mut self, key: FlowKey, session: Session) -> anyhow::Result<()> {
+        let map = self.ebpf.map_mut(names::SESSIONS).context("no sessions")?;
+        let mut sessions: HashMap<&mut MapData, [u64; 5], [u64; 7]> = map.try_into()?;
+        Ok(sessions.insert(bytemuck::cast::<_, [u64; 5]>(key), bytemuck::cast::<_, [u64; 7]>(session), 0)?)
+    }
+
     /// Tells the program that there are reverse entries, and lets it record as it likes.
     pub fn put_settings(&mut self, reverse_entries: u32) -> anyhow::Result<()> {
         let rate = RecordRate { per_second: u32::MAX, burst: u32::MAX };
@@ -101,6 +125,7 @@ impl Target {
             24 => put_words::<3>(map, index, &value),
             56 => put_words::<7>(map, index, &value),
             64 => put_words::<8>(map, index, &value),
+            72 => put_words::<9>(map, index, &value),
             _ => anyhow::bail!("{name} has values of {bytes} bytes"),
         }
     }
