@@ -4,8 +4,15 @@
 //! Always holds: a `Model` came out of `config` (or a test's builder) and satisfies the rules listed at its
 //! fields; nothing downstream checks them again.
 
+mod ports;
+mod prefix;
+
+pub use ports::{PortPrefix, Ports, prefixes};
+pub use prefix::Prefix;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,8 +43,9 @@ pub struct Node {
     pub xdp_mode: XdpMode,
     /// Level of the datapath's log (`off` costs nothing: the verifier removes the code).
     pub datapath_log: DatapathLog,
-    /// Address that tunnels start from, one per family at most. The default is the route's preferred source.
-    pub tunnel_sources: Vec<IpAddr>,
+    /// Addresses that tunnels start from, one network per family at most: outer headers vary within its last 32 bits. The
+    /// default is the route's preferred source.
+    pub tunnel_sources: Vec<Prefix>,
     /// The agent's control socket.
     pub control_socket: PathBuf,
     /// Directory on a bpffs under which maps and links are pinned.
@@ -173,9 +181,17 @@ pub struct Pool {
     /// A backend that has been down for this long counts as dead: its connections are given up, so that their next
     /// packet goes to another backend, which resets them; 0 to 24 h. The default is 30 s.
     pub dead_after: Duration,
+    /// UDP port that tunnels of `dsr-gue` go to. The default is 6,080 (IANA's for GUE).
+    pub gue_port: u16,
+    /// Addresses that `full-nat` sends from, in the order of the file: one at least of each family of its backends, and
+    /// nobody else's. None in other modes.
+    pub snat: Vec<IpAddr>,
     /// Backends in the order of the file; names and addresses are unique within the pool.
     pub backends: Vec<Backend>,
 }
+
+/// The port that IANA assigned to GUE.
+pub const GUE_PORT: u16 = 6_080;
 
 impl Pool {
     /// A pool without backends and check, with the defaults of everything else.
@@ -188,8 +204,15 @@ impl Pool {
             flow_timeout: Duration::from_secs(350),
             slow_start: Duration::ZERO,
             dead_after: Duration::from_secs(30),
+            gue_port: GUE_PORT,
+            snat: Vec::new(),
             backends: Vec::new(),
         }
+    }
+
+    /// Whether flows of one of these addresses may find a backend of the other: they share a slot table.
+    pub fn shares_table(&self, one: IpAddr, other: IpAddr) -> bool {
+        self.mode.is_tunnel() || one.is_ipv4() == other.is_ipv4()
     }
 }
 
@@ -211,8 +234,25 @@ pub enum ForwardMode {
     Nat,
     /// Destination MAC only; the backend owns the VIP and answers the client itself.
     DsrL2,
-    /// IP in IP (RFC 2003) or IPv6 in IPv6 (RFC 2473); the backend decapsulates and answers the client itself.
+    /// IP in IP, of either family in either (RFC 2003, RFC 2473, RFC 4213); the backend decapsulates and answers the client
+    /// itself.
     DsrIpip,
+    /// The same in UDP (GUE).
+    DsrGue,
+    /// Destination and source NAT, with a session for each flow; backends answer the node.
+    FullNat,
+}
+
+impl ForwardMode {
+    /// Whether packets travel inside others, so that backends of either family serve VIPs of either.
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::DsrIpip | Self::DsrGue)
+    }
+
+    /// Whether a backend may have another port than the service.
+    pub const fn changes_ports(self) -> bool {
+        matches!(self, Self::Nat | Self::FullNat)
+    }
 }
 
 /// One server of a pool.
@@ -244,13 +284,15 @@ pub enum AdminState {
 /// A virtual service: where clients connect, and the pool that serves them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Virtual addresses, at least one.
-    pub vips: Vec<IpAddr>,
-    /// Ports, at least one; none is 0.
-    pub ports: Vec<u16>,
+    /// Virtual addresses and networks of them, at least one; in `nat` no networks.
+    pub vips: Vec<Prefix>,
+    /// Ports, at least one; ranges do not overlap, neither here nor with another service of a VIP and protocol. Any port is
+    /// there alone.
+    pub ports: Vec<Ports>,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Name of the pool. Its backends have the family of every VIP that they serve.
+    /// Name of the pool. Except with tunnels, each VIP is served by the backends of its own family: where there are any
+    /// backends, there is one.
     pub pool: String,
 }
 
@@ -263,22 +305,33 @@ pub enum Protocol {
     Udp,
 }
 
-/// One VIP, port and protocol: the key of the datapath's service lookup.
+/// One VIP, port (or range, or any) and protocol: what the datapath looks a service up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Frontend {
-    /// The VIP and the port.
-    pub address: SocketAddr,
+    /// The VIP.
+    pub vip: Prefix,
+    /// The ports.
+    pub ports: Ports,
     /// The protocol.
     pub protocol: Protocol,
+}
+
+/// VIP and ports: `203.0.113.10:80`, `[2001:db8::10]:30000-32767`, `203.0.113.0/28:any`.
+impl fmt::Display for Frontend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.vip.is_ipv4() {
+            write!(formatter, "{}:{}", self.vip, self.ports)
+        } else {
+            write!(formatter, "[{}]:{}", self.vip, self.ports)
+        }
+    }
 }
 
 impl Service {
     /// Every frontend of the service: each VIP with each port.
     pub fn frontends(&self) -> impl Iterator<Item = Frontend> + '_ {
         self.vips.iter().flat_map(move |vip| {
-            self.ports
-                .iter()
-                .map(move |port| Frontend { address: SocketAddr::new(*vip, *port), protocol: self.protocol })
+            self.ports.iter().map(move |ports| Frontend { vip: *vip, ports: *ports, protocol: self.protocol })
         })
     }
 }
@@ -289,8 +342,19 @@ impl Model {
         self.services.is_empty()
     }
 
-    /// Every VIP of the model, once.
-    pub fn vips(&self) -> BTreeSet<IpAddr> {
+    /// Every VIP of the model, once, and every network of them.
+    pub fn vips(&self) -> BTreeSet<Prefix> {
         self.services.values().flat_map(|service| service.vips.iter().copied()).collect()
+    }
+
+    /// Every address that `full-nat` sends from.
+    pub fn snat_addresses(&self) -> BTreeSet<IpAddr> {
+        self.pools.values().flat_map(|pool| pool.snat.iter().copied()).collect()
+    }
+
+    /// Addresses that the network has to find at the node: VIPs, and what `full-nat` sends from. Networks of VIPs have to be
+    /// routed to it.
+    pub fn node_addresses(&self) -> BTreeSet<IpAddr> {
+        self.vips().iter().filter_map(Prefix::single).chain(self.snat_addresses()).collect()
     }
 }

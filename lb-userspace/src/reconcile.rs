@@ -5,23 +5,30 @@
 //! after its table, backends and return path are there; what is taken away goes last, after the last reader and the last
 //! flow).
 
-use crate::dataplane::{Observed, Op, Region};
-use crate::model::{Affinity, ForwardMode, Frontend, Model, Pool, Protocol};
+use crate::dataplane::{Observed, Op};
+use crate::model::{Affinity, ForwardMode, Frontend, Model, Pool};
 use clearing::Leftovers;
-use lb_common::abi::{self, ServiceKey, ServiceValue, address};
+use lb_common::abi;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use tables::Placed;
 
 mod backends;
 mod clearing;
+mod frontends;
+mod keys;
 mod links;
 mod reverse;
 mod slow_start;
+mod snat;
+mod table_key;
 mod tables;
 
 pub use backends::{identities, identity};
+#[cfg(test)]
+pub(crate) use keys::{frontend_ops, service_of};
+pub use keys::{lookup_address, network_prefix, protocol_number, service_key, value_of};
 pub use slow_start::SlowStart;
+pub use table_key::{Families, TableKey};
 
 /// A backend's name: pool and name within it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,9 +88,9 @@ pub const FULL_SHARE: u32 = 16;
 pub struct Plan {
     /// The operations, in order.
     pub ops: Vec<Op>,
-    /// Slots that begin to learn, by pool, counted from the start of its table: whoever carries the plan out starts
-    /// their clocks after it.
-    pub learning: BTreeMap<String, Vec<u32>>,
+    /// Slots that begin to learn, by table, counted from its start: whoever carries the plan out starts their clocks after
+    /// it.
+    pub learning: BTreeMap<TableKey, Vec<u32>>,
     /// Whether they lead all the way. If not, there was no room for every new table beside the old ones: carry them
     /// out, look again and plan again.
     pub complete: bool,
@@ -122,34 +129,28 @@ pub enum ReconcileError {
     },
     /// No run of free slots is long enough for a new table beside the old ones.
     #[error(
-        "no {count} slots in a row are free for the new table of pool {pool}; raise node.limits.slots ({capacity}), \
+        "no {count} slots in a row are free for the new table of pool {table}; raise node.limits.slots ({capacity}), \
          run `lbd remove` and start again"
     )]
     NoRoom {
-        /// The pool.
-        pool: String,
+        /// The table.
+        table: TableKey,
         /// Slots of its table.
         count: u32,
         /// Slots in all.
         capacity: u32,
     },
-}
-
-/// The datapath's key of a frontend.
-pub fn service_key(frontend: &Frontend) -> ServiceKey {
-    ServiceKey {
-        address: address(frontend.address.ip()),
-        port: frontend.address.port().to_be(),
-        protocol: protocol_number(frontend.protocol),
-        zero: 0,
-    }
-}
-
-const fn protocol_number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => lb_common::wire::tcp::PROTOCOL,
-        Protocol::Udp => lb_common::wire::udp::PROTOCOL,
-    }
+    /// No run of free entries is long enough for the addresses that a pool sends from.
+    #[error(
+        "no {count} entries in a row are free for the addresses that pool {pool} sends from; those of former ones become \
+         free when their connections have ended; or list fewer in `snat`"
+    )]
+    NoSnatRun {
+        /// The pool.
+        pool: String,
+        /// How many addresses it has.
+        count: usize,
+    },
 }
 
 const fn mode_number(mode: ForwardMode) -> u8 {
@@ -157,6 +158,8 @@ const fn mode_number(mode: ForwardMode) -> u8 {
         ForwardMode::Nat => abi::ForwardMode::Nat,
         ForwardMode::DsrL2 => abi::ForwardMode::DsrL2,
         ForwardMode::DsrIpip => abi::ForwardMode::DsrIpip,
+        ForwardMode::DsrGue => abi::ForwardMode::DsrGue,
+        ForwardMode::FullNat => abi::ForwardMode::FullNat,
     }) as u8
 }
 
@@ -183,100 +186,71 @@ impl Reconciler {
         let mut ops = Vec::new();
         ops.extend(desired.devices.difference(&observed.devices).map(|ifindex| Op::PutDevice(*ifindex)));
         links::plan_additions(desired, observed, &mut ops);
-        let entries = backends::plan_backends(desired, observed, &mut ops)?;
+        let snat = snat::plan_snat(desired, observed, &mut ops)?;
+        let entries = backends::plan_backends(desired, observed, &snat, &mut ops)?;
         clearing::plan_ways(desired, &entries, observed, &mut ops);
         let placed = tables::plan_tables(&mut self.builder, desired, observed, &entries, &mut ops)?;
-        let services = plan_services(desired, observed, &placed)?;
-        let reverse = reverse::reverse_entries(desired, &services, &entries);
-        reverse::plan_reverse_additions(&reverse, observed, &mut ops)?;
-        plan_switch(&services, observed, &mut ops);
-        plan_removals(&services, observed, &mut ops);
+        // As long as somebody may send from an address, replies to it are looked for.
+        let sources = clearing::snat_left(&snat, &entries, observed);
+        let planned = frontends::plan_frontends(desired, observed, &placed, sources.values().copied())?;
+        let reverse = reverse::plan_reverse(desired, &planned, &entries);
+        planned.plan_announcing(planned.lookups | reverse.lookups(), observed, &mut ops);
+        reverse.plan_additions(observed, &mut ops)?;
+        planned.plan_switch(observed, &mut ops);
+        planned.plan_removals(observed, &mut ops);
         links::plan_removals(desired, observed, &entries, &mut ops);
         if placed.complete {
-            let leftovers =
-                Leftovers { desired, observed, entries: &entries, placed: &placed, services: &services };
-            leftovers.plan(&reverse, &mut ops);
+            let leftovers = Leftovers {
+                desired,
+                observed,
+                entries: &entries,
+                placed: &placed,
+                frontends: &planned,
+                reverse: &reverse,
+            };
+            let lookups = leftovers.plan(&snat, &mut ops);
+            planned.plan_ending(planned.lookups | lookups, observed, &mut ops);
         }
-        Ok(Plan { ops, learning: placed.learning, complete: placed.complete })
+        let learning = placed.learning.iter().map(|(table, slots)| (table.owned(), slots.clone()));
+        Ok(Plan { ops, learning: learning.collect(), complete: placed.complete })
     }
 }
 
-/// Pools that a service uses.
-fn used_pools(model: &Model) -> impl Iterator<Item = (&str, &Pool)> {
-    let used: BTreeSet<&str> = model.services.values().map(|service| service.pool.as_str()).collect();
-    model.pools.iter().map(|(name, pool)| (name.as_str(), pool)).filter(move |(name, _)| used.contains(name))
+/// A frontend with the pool that serves it.
+struct Served<'a> {
+    frontend: Frontend,
+    pool_name: &'a str,
+    pool: &'a Pool,
+}
+
+impl<'a> Served<'a> {
+    /// The table that it points to.
+    const fn table(&self) -> TableKey<&'a str> {
+        TableKey { pool: self.pool_name, families: Families::of(self.pool, self.frontend.vip) }
+    }
+}
+
+/// Tables that a frontend points to, with their pools.
+fn used_tables(model: &Model) -> BTreeMap<TableKey<&str>, &Pool> {
+    let mut used = BTreeMap::new();
+    for service in model.services.values() {
+        let Some((name, pool)) = model.pools.get_key_value(&service.pool) else { continue };
+        for vip in &service.vips {
+            used.insert(TableKey { pool: name.as_str(), families: Families::of(pool, *vip) }, pool);
+        }
+    }
+    used
 }
 
 /// Frontends with the pools that serve them.
-fn frontends(model: &Model) -> impl Iterator<Item = (Frontend, &str, &Pool)> {
+fn frontends(model: &Model) -> impl Iterator<Item = Served<'_>> {
     model.services.values().flat_map(|service| {
         let pool = model.pools.get_key_value(&service.pool);
         service.frontends().filter_map(move |frontend| {
             let (name, pool) = pool?;
-            Some((frontend, name.as_str(), pool))
+            Some(Served { frontend, pool_name: name.as_str(), pool })
         })
     })
-}
-
-/// The value of every frontend. Who has an index for its counters keeps it.
-fn plan_services(
-    desired: &Desired<'_>,
-    observed: &Observed,
-    placed: &Placed,
-) -> Result<BTreeMap<ServiceKey, ServiceValue>, ReconcileError> {
-    let used: BTreeSet<u32> = observed.services.values().map(|value| value.index).collect();
-    let mut free = (0..observed.capacity.services).filter(|index| !used.contains(index));
-    let mut services = BTreeMap::new();
-    for (frontend, pool_name, pool) in frontends(desired.model) {
-        let key = service_key(&frontend);
-        let Some(region) = placed.tables.get(pool_name).map(|table| table.region) else {
-            // Its turn comes in the next round; until then it stays as it is.
-            services.extend(observed.services.get(&key).map(|value| (key, *value)));
-            continue;
-        };
-        let index = match observed.services.get(&key) {
-            Some(value) => value.index,
-            None => free.next().ok_or_else(|| ReconcileError::TooMany {
-                what: "frontends",
-                wanted: frontends(desired.model).count() as u64,
-                capacity: observed.capacity.services,
-                limit: "services",
-            })?,
-        };
-        let value = ServiceValue {
-            slot_offset: region.offset,
-            slot_count: region.count,
-            index,
-            mode: mode_number(pool.mode),
-            affinity: affinity_number(pool.affinity),
-            zero: [0; 2],
-        };
-        services.insert(key, value);
-    }
-    Ok(services)
-}
-
-fn plan_switch(services: &BTreeMap<ServiceKey, ServiceValue>, observed: &Observed, ops: &mut Vec<Op>) {
-    for (key, value) in services {
-        let former = observed.services.get(key);
-        if former.is_none() {
-            ops.push(Op::ResetServiceCounters(value.index));
-        }
-        if former != Some(value) {
-            ops.push(Op::PutService(*key, *value));
-        }
-    }
-}
-
-/// Takes frontends away, and waits for the last reader of tables that nobody points to any more.
-fn plan_removals(services: &BTreeMap<ServiceKey, ServiceValue>, observed: &Observed, ops: &mut Vec<Op>) {
-    for key in observed.services.keys().filter(|key| !services.contains_key(key)) {
-        ops.push(Op::DeleteService(*key));
-    }
-    let live: BTreeSet<Region> = services.values().map(Region::of).collect();
-    if observed.tables.keys().any(|region| !live.contains(region)) {
-        ops.push(Op::WaitForReaders);
-    }
 }
 
 #[cfg(test)]

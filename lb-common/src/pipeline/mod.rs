@@ -23,6 +23,7 @@ mod session;
 mod stage;
 pub mod tunnel;
 
+pub use examine::find_service;
 pub use fast::fast;
 pub use headers::{Fragment, Headers, Offsets};
 pub use parse_any::parse_any;

@@ -44,10 +44,14 @@ pub fn healthy(
     for (pool_name, pool) in &model.pools {
         let health = |backend: &Backend| health_of(model, pool_name, backend, checked);
         let active: Vec<&Backend> = pool.backends.iter().filter(|backend| takes_flows(backend)).collect();
-        let none_is_up = !active.iter().any(|backend| health(backend) == Health::Up);
+        let none_is_up = |backend: &Backend| {
+            !active
+                .iter()
+                .any(|other| pool.shares_table(backend.address, other.address) && health(other) == Health::Up)
+        };
         let may = |backend: &&&Backend| match health(backend) {
             Health::Up => true,
-            Health::Unknown => none_is_up || in_use.contains(&identity(pool_name, backend).identity),
+            Health::Unknown => none_is_up(backend) || in_use.contains(&identity(pool_name, backend).identity),
             Health::Down => false,
         };
         let names = active
@@ -60,7 +64,7 @@ pub fn healthy(
 }
 
 /// Backends whose connections are given up: in maintenance, or down for as long as their pool says, if the pool has
-/// somebody who is up. Where everybody is down nobody could take the connections over, and most likely it is the check
+/// somebody who is up and could take them over. Where everybody is down nobody could take the connections over, and most likely it is the check
 /// that is wrong, or the way to the servers.
 pub fn dead(
     model: &Model,
@@ -70,8 +74,13 @@ pub fn dead(
     let mut dead = BTreeSet::new();
     for (pool_name, pool) in &model.pools {
         let health = |backend: &Backend| health_of(model, pool_name, backend, checked);
-        let somebody_is_up =
-            pool.backends.iter().any(|backend| takes_flows(backend) && health(backend) == Health::Up);
+        let somebody_is_up = |backend: &Backend| {
+            pool.backends.iter().any(|other| {
+                pool.shares_table(backend.address, other.address)
+                    && takes_flows(other)
+                    && health(other) == Health::Up
+            })
+        };
         let down_for_long = |backend: &Backend| {
             let id = BackendId { pool: pool_name.clone(), backend: backend.name.clone() };
             checked
@@ -80,7 +89,7 @@ pub fn dead(
         };
         let is_dead = |backend: &&Backend| {
             backend.state == AdminState::Maintenance
-                || (somebody_is_up && health(backend) == Health::Down && down_for_long(backend))
+                || (health(backend) == Health::Down && down_for_long(backend) && somebody_is_up(backend))
         };
         let names = pool.backends.iter().filter(is_dead);
         dead.extend(names.map(|backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() }));
@@ -133,15 +142,16 @@ fn takes_flows(backend: &Backend) -> bool {
     backend.state == AdminState::Active && backend.weight > 0
 }
 
-/// What has to be checked. A backend without a port is asked on the first port of the first service that uses it.
+/// What has to be checked. A backend without a port is asked on the first single port of the first service that uses it and
+/// has one.
 /// `former` is the health by identity that the maps of an earlier agent tell; of one that is drained they tell nothing.
 pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
     let mut targets = Vec::new();
     for (pool_name, pool) in &model.pools {
         let Some(check) = pool.check.as_ref().and_then(|name| model.checks.get(name)) else { continue };
         let check = Arc::new(check.clone());
-        let service = model.services.values().find(|service| service.pool == *pool_name);
-        let service_port = service.and_then(|service| service.ports.first().copied());
+        let services = model.services.values().filter(|service| service.pool == *pool_name);
+        let service_port = services.flat_map(|service| &service.ports).find_map(|ports| ports.one());
         for backend in pool.backends.iter().filter(|backend| backend.state != AdminState::Maintenance) {
             let Some(port) = check.port.or(backend.port).or(service_port) else { continue };
             targets.push(Target {

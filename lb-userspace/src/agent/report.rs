@@ -12,7 +12,7 @@ use crate::health::{BackendId, Health, TargetStatus};
 use crate::model::{self, Backend, Pool};
 use crate::netlink::NextHopTable;
 use crate::phases;
-use crate::reconcile::{identity, service_key};
+use crate::reconcile::{identity, value_of};
 use crate::telemetry::events::{self, EventKind};
 use lb_common::abi::{ABI_VERSION, RecordKind, ServiceCounters, verdict_name};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -80,7 +80,7 @@ fn limits(state: &State, observed: &Observed) -> Vec<LimitUsage> {
     let load = state.runner.load();
     let usage = |name: &str, used: u64, capacity: u64| LimitUsage { name: name.to_owned(), used, capacity };
     vec![
-        usage("services", observed.services.len() as u64, u64::from(observed.capacity.services)),
+        usage("services", observed.service_indexes().len() as u64, u64::from(observed.capacity.services)),
         usage("backends", observed.backends.len() as u64, u64::from(observed.capacity.backends)),
         usage("slots", slots, u64::from(observed.capacity.slots)),
         usage("flows", state.keeper.book.entries, u64::from(observed.capacity.flows)),
@@ -134,7 +134,7 @@ fn sum_frontends(state: &State, observed: &Observed) -> Result<Counters, Datapla
     for (name, service) in &state.loaded.model.services {
         let mut sum = ServiceCounters::default();
         for frontend in service.frontends() {
-            if let Some(value) = observed.services.get(&service_key(&frontend)) {
+            if let Some(value) = value_of(observed, &frontend) {
                 sum = sum.plus(state.dataplane.service_counters(value.index)?);
             }
         }
@@ -159,12 +159,14 @@ pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
                 model::Protocol::Tcp => Protocol::Tcp,
                 model::Protocol::Udp => Protocol::Udp,
             },
-            frontends: service.frontends().map(|frontend| frontend.address).collect(),
+            frontends: service.frontends().map(|frontend| frontend.to_string()).collect(),
             pool: service.pool.clone(),
             mode: match pool.mode {
                 model::ForwardMode::Nat => ForwardMode::Nat,
                 model::ForwardMode::DsrL2 => ForwardMode::DsrL2,
                 model::ForwardMode::DsrIpip => ForwardMode::DsrIpip,
+                model::ForwardMode::DsrGue => ForwardMode::DsrGue,
+                model::ForwardMode::FullNat => ForwardMode::FullNat,
             },
             backends_up: number(healthy.iter().filter(|backend| backend.pool == service.pool).count()),
             backends_total: number(pool.backends.len()),

@@ -26,7 +26,7 @@ pub async fn assign(netlink: &Netlink, model: &Model) -> Vec<String> {
         )];
     };
     let wanted = match model.node.vips {
-        VipOwnership::Assign => model.vips(),
+        VipOwnership::Assign => model.node_addresses(),
         VipOwnership::External => BTreeSet::new(),
     };
     let mut keep: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
@@ -112,10 +112,11 @@ pub async fn withdraw(
     Ok(gone)
 }
 
-/// Switches on what the return path of `nat` needs on the node's interfaces and their VLANs: forwarding (the FIB lookup answers only then), and for packets
-/// that are left to the stack for want of a neighbour, sources that are the node's own VIPs.
+/// Switches on what the return paths of `nat` and `full-nat` need on the node's interfaces and their VLANs: forwarding (the FIB
+/// lookup answers only then), and for packets that are left to the stack for want of a neighbour, sources that are the node's
+/// own VIPs.
 pub fn enable_forwarding(model: &Model, links: &Links) -> Vec<String> {
-    if !model.pools.values().any(|pool| pool.mode == ForwardMode::Nat) {
+    if !model.pools.values().any(|pool| matches!(pool.mode, ForwardMode::Nat | ForwardMode::FullNat)) {
         return Vec::new();
     }
     let mut problems = Vec::new();
@@ -125,7 +126,7 @@ pub fn enable_forwarding(model: &Model, links: &Links) -> Vec<String> {
         match changes {
             Ok((changes, local)) => {
                 for change in changes.into_iter().chain(local) {
-                    tracing::info!("{change} (nat pools return through this node)");
+                    tracing::info!("{change} (nat and full-nat pools return through this node)");
                 }
             }
             Err(error) => problems.push(format!("nat replies may not pass {name}: {error}")),
@@ -134,19 +135,26 @@ pub fn enable_forwarding(model: &Model, links: &Links) -> Vec<String> {
     problems
 }
 
-/// Where the model's VIPs are.
+/// Where the model's VIPs and the addresses that `full-nat` sends from are. Networks are routed here, on no interface.
 pub async fn report(state: &State) -> Vec<VipInfo> {
     let addresses = state.netlink.all_addresses().await.unwrap_or_default();
     let links = state.links();
     let interfaces = ports::interfaces(&state.loaded.model.node, &links);
     let mut vips = Vec::new();
-    for address in state.loaded.model.vips() {
+    let model = &state.loaded.model;
+    let snat = model.snat_addresses();
+    for network in model.vips().into_iter().filter(|vip| vip.single().is_none()) {
+        let (address, prefix_bits) = (network.address(), Some(network.bits()));
+        vips.push(VipInfo { address, prefix_bits, ..VipInfo::nowhere(address) });
+    }
+    for address in model.node_addresses() {
         let found = interfaces.iter().find_map(|link| {
             let found = of(&addresses, link).iter().find(|found| found.address == address)?;
             Some((link.name.clone(), found.ours))
         });
         let owned = found.as_ref().is_some_and(|(_, ours)| *ours);
-        vips.push(VipInfo { address, interface: found.map(|(name, _)| name), owned });
+        let interface = found.map(|(name, _)| name);
+        vips.push(VipInfo { sends: snat.contains(&address), interface, owned, ..VipInfo::nowhere(address) });
     }
     vips
 }

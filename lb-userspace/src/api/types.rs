@@ -5,7 +5,7 @@
 //! Always holds: units are in the names; counters only grow while the pinned maps live; fields are added, never
 //! renamed, and a reader ignores fields that it does not know.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +167,19 @@ pub struct VipInfo {
     pub interface: Option<String>,
     /// Whether the agent put it there (and will remove it).
     pub owned: bool,
+    /// Length of the prefix, if it is a network: such a one is routed to the node and on no interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_bits: Option<u8>,
+    /// Whether `full-nat` sends from it, rather than clients connecting to it.
+    #[serde(default)]
+    pub sends: bool,
+}
+
+impl VipInfo {
+    /// An address that is on no interface.
+    pub const fn nowhere(address: IpAddr) -> Self {
+        Self { address, interface: None, owned: false, prefix_bits: None, sends: false }
+    }
 }
 
 /// A service: `GET /v1/services`.
@@ -176,8 +189,9 @@ pub struct ServiceInfo {
     pub name: String,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Every virtual address with every port.
-    pub frontends: Vec<SocketAddr>,
+    /// Every virtual address or network with every port or range: `203.0.113.10:80`, `[2001:db8::10]:30000-32767`,
+    /// `203.0.113.0/28:any`.
+    pub frontends: Vec<String>,
     /// Name of the pool behind it.
     pub pool: String,
     /// How packets reach the backends.
@@ -229,6 +243,12 @@ pub enum ForwardMode {
     /// IP in IP.
     #[serde(rename = "dsr-ipip")]
     DsrIpip,
+    /// IP in UDP.
+    #[serde(rename = "dsr-gue")]
+    DsrGue,
+    /// Destination and source NAT.
+    #[serde(rename = "full-nat")]
+    FullNat,
 }
 
 /// A backend: `GET /v1/backends`.

@@ -57,6 +57,14 @@ pub const DEFAULT_POOL_SLOTS: u32 = 16_381;
 pub const WEIGHT: RangeInclusive<u32> = 0..=1_000;
 /// Default weight of a backend.
 pub const DEFAULT_WEIGHT: u32 = 100;
+/// Prefix length of an IPv4 network of VIPs or tunnel sources: no such network reaches into loopback or multicast.
+pub const NETWORK_BITS_V4: RangeInclusive<u8> = 8..=32;
+/// The same of IPv6.
+pub const NETWORK_BITS_V6: RangeInclusive<u8> = 16..=128;
+/// Most addresses in `pools.*.snat`.
+pub const MAX_POOL_SNAT: usize = 64;
+/// Most addresses in all `pools.*.snat`: half of those that the datapath has room for, as a change needs old and new.
+pub const MAX_SNAT: usize = 512;
 /// A port.
 pub const PORT: RangeInclusive<u32> = 1..=65_535;
 /// `rise` and `fall` of a check.

@@ -1,9 +1,10 @@
 //! A dataplane in memory: the pipeline's tables behind the operations, for tests and simulation.
 
-use super::{Capacity, Dataplane, DataplaneError, Observed, Op, Region};
+use super::op::{address_key, is_address};
+use super::{Capacity, Dataplane, DataplaneError, NetworkPrefix, Observed, Op, PortsPrefix, Region};
 use lb_common::abi::{
-    BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, ServiceCounters, Settings, Slot,
-    names,
+    BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, PortsKey, SNAT_ADDRESSES,
+    ServiceCounters, ServiceKey, ServiceValue, Settings, Slot, names,
 };
 use lb_common::hash::HashKey;
 use lb_common::tables::MemTables;
@@ -25,6 +26,7 @@ impl FakeDataplane {
         let mut tables = MemTables::new(hash_key);
         tables.slots = vec![Slot::stable(0); capacity.slots as usize];
         tables.backends = vec![bytemuck::Zeroable::zeroed(); capacity.backends as usize];
+        tables.snat = vec![[0; 4]; SNAT_ADDRESSES as usize];
         tables.flows.get_mut().capacity = capacity.flows as usize;
         tables.settings = Settings {
             hash_key: [hash_key.0, hash_key.1],
@@ -33,6 +35,42 @@ impl FakeDataplane {
         };
         Self { tables, capacity, identities: BTreeMap::new(), devices: BTreeSet::new() }
     }
+
+    fn put_service(&mut self, key: ServiceKey, value: ServiceValue) -> Result<(), DataplaneError> {
+        let capacity = self.capacity.service_keys();
+        let services = &mut self.tables.services;
+        if !services.contains_key(&key) && services.len() >= capacity as usize {
+            return Err(DataplaneError::Full { map: names::SERVICES, capacity });
+        }
+        services.insert(key, value);
+        Ok(())
+    }
+}
+
+/// A longest-prefix table in memory: each key with its length in bits.
+type Prefixes<K, V> = Vec<(u32, K, V)>;
+
+fn put_prefix<K: PartialEq, V>(
+    table: &mut Prefixes<K, V>,
+    (bits, key): (u32, K),
+    value: V,
+    (map, capacity): (&'static str, u32),
+) -> Result<(), DataplaneError> {
+    let full = table.len() >= capacity as usize;
+    match table.iter_mut().find(|(other_bits, other, _)| (*other_bits, &*other) == (bits, &key)) {
+        Some((_, _, former)) => *former = value,
+        None if full => return Err(DataplaneError::Full { map, capacity }),
+        None => table.push((bits, key, value)),
+    }
+    Ok(())
+}
+
+fn delete_prefix<K: PartialEq, V>(table: &mut Prefixes<K, V>, bits: u32, key: &K) {
+    table.retain(|(other_bits, other, _)| (*other_bits, other) != (bits, key));
+}
+
+fn ports_prefixes<V: Copy>(table: &Prefixes<PortsKey, V>) -> BTreeMap<PortsPrefix, V> {
+    table.iter().map(|(bits, key, value)| (PortsPrefix { key: *key, bits: *bits }, *value)).collect()
 }
 
 impl Dataplane for FakeDataplane {
@@ -41,18 +79,31 @@ impl Dataplane for FakeDataplane {
             let backend = self.tables.backends.get(*index as usize)?;
             Some((*index, (*identity, *backend)))
         });
-        let tables = self.tables.services.values().filter(|value| value.slot_count > 0).filter_map(|value| {
+        let ranges = ports_prefixes(&self.tables.ranges);
+        let frontends = self.tables.services.values().chain(ranges.values());
+        let tables = frontends.filter(|value| value.slot_count > 0).filter_map(|value| {
             let start = value.slot_offset as usize;
             let slots = self.tables.slots.get(start..start + value.slot_count as usize)?;
             Some((Region::of(value), slots.to_vec()))
         });
+        let tables = tables.collect();
+        let (addresses, services): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            self.tables.services.iter().partition(|(key, _)| is_address(key));
+        let network =
+            |(bits, address, value): &(u32, _, _)| (NetworkPrefix { address: *address, bits: *bits }, *value);
+        let snat = (0..).zip(&self.tables.snat).filter(|(_, address)| **address != [0; 4]);
         Ok(Observed {
             capacity: self.capacity,
             settings: self.tables.settings,
-            services: self.tables.services.clone(),
+            services,
+            addresses: addresses.into_iter().map(|(key, value)| (key.address, value.index)).collect(),
+            ranges,
+            networks: self.tables.networks.iter().map(network).collect(),
             reverse: self.tables.reverse.clone(),
+            reverse_ranges: ports_prefixes(&self.tables.reverse_ranges),
+            snat: snat.map(|(index, address)| (index, *address)).collect(),
             backends: backends.collect(),
-            tables: tables.collect(),
+            tables,
             devices: self.devices.clone(),
             links: self.tables.links.clone(),
         })
@@ -95,17 +146,42 @@ impl Dataplane for FakeDataplane {
             }
             Op::SetReverseEntries(entries) => self.tables.settings.reverse_entries = *entries,
             Op::SetRecording(recording) => self.tables.settings.recording = *recording as u32,
-            Op::PutService(key, value) => {
-                let capacity = self.capacity.services;
-                if !self.tables.services.contains_key(key) && self.tables.services.len() >= capacity as usize
-                {
-                    return Err(DataplaneError::Full { map: names::SERVICES, capacity });
-                }
-                self.tables.services.insert(*key, *value);
-            }
+            Op::PutService(key, value) => self.put_service(*key, *value)?,
             Op::DeleteService(key) => {
                 self.tables.services.remove(key);
             }
+            Op::PutAddress(address, flags) => {
+                self.put_service(address_key(*address), ServiceValue::of_address(*flags))?;
+            }
+            Op::DeleteAddress(address) => {
+                self.tables.services.remove(&address_key(*address));
+            }
+            Op::PutRange(PortsPrefix { key, bits }, value) => {
+                let room = (names::RANGES, self.capacity.ranges());
+                put_prefix(&mut self.tables.ranges, (*bits, *key), *value, room)?;
+            }
+            Op::DeleteRange(PortsPrefix { key, bits }) => {
+                delete_prefix(&mut self.tables.ranges, *bits, key);
+            }
+            Op::PutNetwork(NetworkPrefix { address, bits }, value) => {
+                let room = (names::NETWORKS, self.capacity.services);
+                put_prefix(&mut self.tables.networks, (*bits, *address), *value, room)?;
+            }
+            Op::DeleteNetwork(NetworkPrefix { address, bits }) => {
+                delete_prefix(&mut self.tables.networks, *bits, address);
+            }
+            Op::PutReverseRange(PortsPrefix { key, bits }, value) => {
+                let room = (names::REVERSE_RANGES, self.capacity.reverse_ranges());
+                put_prefix(&mut self.tables.reverse_ranges, (*bits, *key), *value, room)?;
+            }
+            Op::DeleteReverseRange(PortsPrefix { key, bits }) => {
+                delete_prefix(&mut self.tables.reverse_ranges, *bits, key);
+            }
+            Op::PutSnat { index, address } => {
+                let entry = self.tables.snat.get_mut(*index as usize);
+                *entry.ok_or(DataplaneError::OutOfRange { map: names::SNAT, index: *index })? = *address;
+            }
+            Op::SetLookups(lookups) => self.tables.settings.lookups = *lookups,
             Op::WaitForReaders => {}
             Op::ClearBackend(index) => {
                 self.identities.remove(index);

@@ -9,7 +9,7 @@ pub mod kernel;
 mod op;
 
 pub use fake::FakeDataplane;
-pub use op::{Capacity, Indexes, Observed, Op, Region};
+pub use op::{Capacity, Indexes, NetworkPrefix, Observed, Op, PortsPrefix, Region};
 
 use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters};
 use std::collections::BTreeMap;

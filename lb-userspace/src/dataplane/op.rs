@@ -1,8 +1,9 @@
 //! What is in the maps, and the operations that change it.
 
 use lb_common::abi::{
-    Backend, BackendIdentity, Link, RECORD_KINDS, REVERSE_PER_BACKEND, RecordRate, Recording, ReverseKey,
-    ReverseValue, ServiceKey, ServiceValue, Settings, Slot,
+    Address, Backend, BackendIdentity, Link, NetworkValue, PortsKey, RECORD_KINDS, REVERSE_PER_BACKEND,
+    RangeValue, RecordRate, Recording, ReverseKey, ReverseRangeValue, ReverseValue, ServiceKey, ServiceValue,
+    Settings, Slot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,6 +75,24 @@ impl Region {
     }
 }
 
+/// Ports of an address and protocol that begin with the same bits: a key of a longest-prefix table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortsPrefix {
+    /// Address, protocol and port; bits behind the prefix are 0.
+    pub key: PortsKey,
+    /// Length of the prefix, [`PortsKey::BITS_BEFORE_PORT`] to [`PortsKey::BITS`].
+    pub bits: u32,
+}
+
+/// Addresses that begin with the same bits: a key of a longest-prefix table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkPrefix {
+    /// The first address; IPv4 networks lie in the v4-mapped part.
+    pub address: Address,
+    /// Length of the prefix, up to [`lb_common::abi::ADDRESS_BITS`].
+    pub bits: u32,
+}
+
 /// Everything that is in the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
@@ -81,10 +100,21 @@ pub struct Observed {
     pub capacity: Capacity,
     /// Settings.
     pub settings: Settings,
-    /// Frontends.
+    /// Frontends of single ports and of any port (port 0).
     pub services: BTreeMap<ServiceKey, ServiceValue>,
+    /// What addresses are, apart from their frontends ([`lb_common::abi::AddressFlags`]); they share a table with
+    /// frontends.
+    pub addresses: BTreeMap<Address, u32>,
+    /// Pieces of frontends of ranges of ports.
+    pub ranges: BTreeMap<PortsPrefix, RangeValue>,
+    /// Networks of VIPs.
+    pub networks: BTreeMap<NetworkPrefix, NetworkValue>,
     /// The return path.
     pub reverse: BTreeMap<ReverseKey, ReverseValue>,
+    /// The return path of ranges and of any port.
+    pub reverse_ranges: BTreeMap<PortsPrefix, ReverseRangeValue>,
+    /// Addresses that `full-nat` sends from, by index, those in use.
+    pub snat: BTreeMap<u32, Address>,
     /// Backends by index, those in use.
     pub backends: BTreeMap<u32, (BackendIdentity, Backend)>,
     /// Slot tables that services point to.
@@ -128,7 +158,27 @@ impl Indexes {
     }
 }
 
+/// Whether an entry of the service table says what an address is, and is no frontend.
+pub(super) const fn is_address(key: &ServiceKey) -> bool {
+    key.port == 0 && key.protocol == 0
+}
+
+/// The key of an address's own entry in the service table.
+pub(super) const fn address_key(address: Address) -> ServiceKey {
+    ServiceKey { address, port: 0, protocol: 0, zero: 0 }
+}
+
 impl Observed {
+    /// Values of all frontends; those of a range as often as it has pieces.
+    pub fn frontends(&self) -> impl Iterator<Item = &ServiceValue> {
+        self.services.values().chain(self.ranges.values())
+    }
+
+    /// Indexes of frontends that are in use.
+    pub fn service_indexes(&self) -> BTreeSet<u32> {
+        self.frontends().map(|value| value.index).collect()
+    }
+
     /// Backends that slots lead to.
     pub fn led_to(&self) -> Indexes {
         let mut indexes = Indexes::new(self.capacity.backends);
@@ -177,6 +227,31 @@ pub enum Op {
     PutService(ServiceKey, ServiceValue),
     /// Takes a frontend away.
     DeleteService(ServiceKey),
+    /// Says what an address is, apart from its frontends.
+    PutAddress(Address, u32),
+    /// The opposite.
+    DeleteAddress(Address),
+    /// Makes a piece of a range of ports live, or switches it to another table, in one step.
+    PutRange(PortsPrefix, RangeValue),
+    /// Takes a piece of a range away.
+    DeleteRange(PortsPrefix),
+    /// Makes a network of VIPs live, whose frontends are there.
+    PutNetwork(NetworkPrefix, NetworkValue),
+    /// Takes a network away.
+    DeleteNetwork(NetworkPrefix),
+    /// Makes ports the source of replies.
+    PutReverseRange(PortsPrefix, ReverseRangeValue),
+    /// The opposite.
+    DeleteReverseRange(PortsPrefix),
+    /// Writes an address that `full-nat` sends from; zero frees the index.
+    PutSnat {
+        /// Where, below [`lb_common::abi::SNAT_ADDRESSES`].
+        index: u32,
+        /// The address.
+        address: Address,
+    },
+    /// Tells the program what to look for besides exact frontends and replies ([`lb_common::abi::Lookups`]).
+    SetLookups(u32),
     /// Waits until no packet is under way that saw the maps before the operations so far.
     WaitForReaders,
     /// Tells the program what may be recorded.

@@ -164,8 +164,16 @@ impl Keeper {
             let outcome = carry_out(dataplane, &plan);
             // Also after an error: some of it may be in force, and a clock that starts late only takes longer.
             self.phases.started(&plan.learning, around.now().monotonic_ms);
-            let moves =
-                |op: &Op| matches!(op, Op::WriteSlots { .. } | Op::PutService(..) | Op::DeleteService(_));
+            let moves = |op: &Op| {
+                matches!(
+                    op,
+                    Op::WriteSlots { .. }
+                        | Op::PutService(..)
+                        | Op::DeleteService(_)
+                        | Op::PutRange(..)
+                        | Op::DeleteRange(_)
+                )
+            };
             if plan.ops.iter().any(moves) {
                 self.note_left(&observed, dataplane, around)?;
             }

@@ -3,13 +3,14 @@
 //! Always holds: an entry is over only if no packet that it is there for could be told from what its slot says, or if
 //! its flow has been idle for longer than is promised.
 
+use super::directory::Directory;
 use crate::dataplane::{Dataplane, DataplaneError, Observed, Region};
 use crate::model::Model;
-use crate::reconcile::service_key;
+use crate::reconcile::value_of;
 use fnv::{FnvHashMap, FnvHashSet};
 use lb_common::abi::{FlowKey, FlowState, FlowValue, Phase, ServiceKey, ServiceValue, Slot, is_mapped};
 use lb_common::hash::{Flow, HashKey, flow_slot};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long a flow that is closing, or was never opened, is remembered after its last packet: as long as TIME-WAIT on
@@ -83,17 +84,17 @@ pub fn take_census(
     Ok(census)
 }
 
-fn frontends<'a>(model: &Model, observed: &'a Observed) -> HashMap<ServiceKey, Frontend<'a>> {
-    let mut frontends = HashMap::new();
+fn frontends<'a>(model: &Model, observed: &'a Observed) -> Directory<Frontend<'a>> {
+    let mut frontends = Vec::new();
     for service in model.services.values() {
         let Some(pool) = model.pools.get(&service.pool) else { continue };
-        for key in service.frontends().map(|frontend| service_key(&frontend)) {
-            let Some(value) = observed.services.get(&key) else { continue };
+        for frontend in service.frontends() {
+            let Some(value) = value_of(observed, &frontend) else { continue };
             let slots = observed.tables.get(&Region::of(value)).map_or(&[][..], Vec::as_slice);
-            frontends.insert(key, Frontend { value, slots, timeout_s: seconds_up(pool.flow_timeout) });
+            frontends.push((frontend, Frontend { value, slots, timeout_s: seconds_up(pool.flow_timeout) }));
         }
     }
-    frontends
+    Directory::new(frontends.into_iter())
 }
 
 /// Whole seconds, rounded up.
@@ -116,7 +117,7 @@ enum Judgement {
 
 /// What entries are judged by.
 struct Judge<'a> {
-    frontends: &'a HashMap<ServiceKey, Frontend<'a>>,
+    frontends: &'a Directory<Frontend<'a>>,
     observed: &'a Observed,
     /// The frontend of the entry before: most entries are of a few.
     last: Option<(ServiceKey, &'a Frontend<'a>)>,
@@ -165,7 +166,7 @@ impl<'a> Judge<'a> {
         {
             return Some((protocol, frontend));
         }
-        let frontend = self.frontends.get(&service)?;
+        let frontend = self.frontends.find(&service)?;
         self.last = Some((service, frontend));
         Some((protocol, frontend))
     }

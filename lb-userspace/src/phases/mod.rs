@@ -6,12 +6,13 @@
 //! nothing.
 
 mod census;
+mod directory;
 
 pub use census::{Census, take_census};
 
 use crate::dataplane::{Observed, Op, Region};
 use crate::model::Model;
-use crate::reconcile::service_key;
+use crate::reconcile::{Families, TableKey, value_of};
 use lb_common::abi::{FlowCounters, Phase, RecordKind, Recording, Slot};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,7 +47,7 @@ struct Clock {
 /// Clocks of all slots that need one.
 #[derive(Debug, Default)]
 pub struct Phases {
-    pools: BTreeMap<String, Vec<Clock>>,
+    tables: BTreeMap<TableKey, Vec<Clock>>,
     refusals: Refusals,
 }
 
@@ -83,9 +84,9 @@ pub struct PhaseCounts {
 impl Phases {
     /// Starts the clocks of slots that began to learn, as [`crate::reconcile::Plan::learning`] says; after the plan was
     /// carried out.
-    pub fn started(&mut self, learning: &BTreeMap<String, Vec<u32>>, now_ms: u64) {
-        for (pool, places) in learning {
-            let clocks = self.pools.entry(pool.clone()).or_default();
+    pub fn started(&mut self, learning: &BTreeMap<TableKey, Vec<u32>>, now_ms: u64) {
+        for (table, places) in learning {
+            let clocks = self.tables.entry(table.clone()).or_default();
             for place in places.iter().map(|place| *place as usize) {
                 if clocks.len() <= place {
                     clocks.resize(place + 1, Clock::of(Slot::stable(Slot::NOBODY)));
@@ -103,14 +104,14 @@ impl Phases {
         self.refusals.look(view);
         let mut ops = Vec::new();
         let tables = tables(view.model, view.observed);
-        self.pools.retain(|pool, _| tables.contains_key(pool.as_str()));
-        for (pool, (region, timeout)) in tables {
+        self.tables.retain(|table, _| tables.contains_key(table));
+        for (table, (region, timeout)) in tables {
             let Some(slots) = view.observed.tables.get(&region) else { continue };
             if slots.iter().all(|slot| slot.is_stable()) {
-                self.pools.remove(pool);
+                self.tables.remove(&table);
                 continue;
             }
-            let clocks = self.pools.entry(pool.to_owned()).or_default();
+            let clocks = self.tables.entry(table).or_default();
             clocks.resize(slots.len(), Clock::of(Slot::stable(Slot::NOBODY)));
             let rules = Rules { view, timeout_ms: milliseconds(timeout), refused_ms: self.refusals.last_ms };
             let mut next = slots.clone();
@@ -134,8 +135,8 @@ impl Phases {
         now_ms: u64,
     ) -> Option<Duration> {
         let mut longest = None;
-        for (pool, (region, timeout)) in tables(model, observed) {
-            let (Some(slots), Some(clocks)) = (observed.tables.get(&region), self.pools.get(pool)) else {
+        for (table, (region, timeout)) in tables(model, observed) {
+            let (Some(slots), Some(clocks)) = (observed.tables.get(&region), self.tables.get(&table)) else {
                 continue;
             };
             let timeout_ms = milliseconds(timeout);
@@ -181,18 +182,20 @@ pub fn recording(entries: u64, capacity: u32) -> Recording {
     }
 }
 
-/// Every pool's table, with its `flow_timeout`.
-fn tables<'a>(model: &'a Model, observed: &Observed) -> BTreeMap<&'a str, (Region, Duration)> {
+/// Every table in force, with its pool's `flow_timeout`.
+fn tables(model: &Model, observed: &Observed) -> BTreeMap<TableKey, (Region, Duration)> {
     let mut tables = BTreeMap::new();
     for service in model.services.values() {
         let Some(pool) = model.pools.get(&service.pool) else { continue };
-        let values =
-            service.frontends().filter_map(|frontend| observed.services.get(&service_key(&frontend)));
-        for value in values.filter(|value| value.slot_count > 0) {
-            tables.entry(service.pool.as_str()).or_insert((Region::of(value), pool.flow_timeout));
+        for frontend in service.frontends() {
+            let Some(value) = value_of(observed, &frontend).filter(|value| value.slot_count > 0) else {
+                continue;
+            };
+            let table = TableKey { pool: service.pool.as_str(), families: Families::of(pool, frontend.vip) };
+            tables.entry(table).or_insert((Region::of(value), pool.flow_timeout));
         }
     }
-    tables
+    tables.into_iter().map(|(table, found)| (table.owned(), found)).collect()
 }
 
 fn milliseconds(duration: Duration) -> u64 {

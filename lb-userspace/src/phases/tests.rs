@@ -14,6 +14,10 @@ const TIMEOUT_MS: u64 = 100_000;
 const BEGIN_MS: u64 = 1_000_000;
 const SETTLING_MS: u64 = 5_000;
 
+fn web() -> TableKey {
+    TableKey { pool: "web".to_owned(), families: Families::V4 }
+}
+
 fn model() -> Model {
     let file = r#"
         [node]
@@ -52,7 +56,12 @@ fn observed(slot: Slot) -> Observed {
         capacity: Capacity { services: 1, backends: 2, slots: 300, flows: 1024, sessions: 64 },
         settings: Settings::default(),
         services: BTreeMap::from([(key, value)]),
+        addresses: BTreeMap::new(),
+        ranges: BTreeMap::new(),
+        networks: BTreeMap::new(),
         reverse: BTreeMap::new(),
+        reverse_ranges: BTreeMap::new(),
+        snat: BTreeMap::new(),
         backends: BTreeMap::new(),
         tables: BTreeMap::from([(Region { offset: 7, count: 251 }, vec![slot; 251])]),
         devices: std::collections::BTreeSet::new(),
@@ -79,7 +88,7 @@ impl Way {
             counters: FlowCounters::default(),
             census: Census::default(),
         };
-        way.phases.started(&BTreeMap::from([("web".to_owned(), (0..251).collect())]), BEGIN_MS);
+        way.phases.started(&BTreeMap::from([(web(), (0..251).collect())]), BEGIN_MS);
         way.at(0);
         way
     }
@@ -179,7 +188,7 @@ fn a_slot_that_learns_again_before_the_next_look_has_its_whole_time() {
     way.at(TIMEOUT_MS - 500);
     // Back to the base, and away from it again: another set of unknown flows.
     way.slot = way.slot.moved_to(0).moved_to(1);
-    way.phases.started(&BTreeMap::from([("web".to_owned(), (0..251).collect())]), BEGIN_MS + TIMEOUT_MS);
+    way.phases.started(&BTreeMap::from([(web(), (0..251).collect())]), BEGIN_MS + TIMEOUT_MS);
     assert_eq!(way.at(TIMEOUT_MS + 1), Phase::Learning);
     assert_eq!(way.at(TIMEOUT_MS * 2 + 1), Phase::Settling);
 }

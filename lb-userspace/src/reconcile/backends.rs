@@ -2,9 +2,10 @@
 //!
 //! Always holds: who has an index keeps it; an index changes hands only after nothing named it, see `clearing`.
 
+use super::snat::Snat;
 use super::{BackendName, Desired, Hop, ReconcileError, links};
 use crate::dataplane::{Observed, Op};
-use crate::model::{Backend, ForwardMode, Model};
+use crate::model::{Backend, ForwardMode, Model, Pool, Prefix};
 use lb_common::abi::{self, BackendFlags, BackendIdentity, address};
 use lb_common::pipeline::tunnel;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ pub(super) type Entries = BTreeMap<u64, (u32, abi::Backend)>;
 pub(super) fn plan_backends(
     desired: &Desired<'_>,
     observed: &Observed,
+    snat: &Snat,
     ops: &mut Vec<Op>,
 ) -> Result<Entries, ReconcileError> {
     let former: BTreeMap<u64, u32> =
@@ -52,7 +54,9 @@ pub(super) fn plan_backends(
                 ops.push(Op::ResetBackendCounters(index));
             }
             let before = observed.backends.get(&index).filter(|(owner, _)| *owner == identity);
-            let mut entry = backend_entry(pool.mode, backend, desired, before.map(|(_, entry)| entry));
+            let mut entry = backend_entry(pool, backend, desired, before.map(|(_, entry)| entry));
+            let run = snat.run(pool_name, backend.address);
+            (entry.snat_first, entry.snat_count) = (run.first, run.count);
             let name = BackendName { pool: pool_name.clone(), name: backend.name.clone() };
             entry.flags &= !BackendFlags::DEAD;
             if desired.dead.contains(&name) {
@@ -80,14 +84,18 @@ fn too_many_backends(model: &Model, observed: &Observed) -> ReconcileError {
 
 /// Everything that forwarding to a backend needs. `before` is its entry as it is.
 pub(super) fn backend_entry(
-    mode: ForwardMode,
+    pool: &Pool,
     backend: &Backend,
     desired: &Desired<'_>,
     before: Option<&abi::Backend>,
 ) -> abi::Backend {
     let blank = abi::Backend {
         address: address(backend.address),
-        port: backend.port.unwrap_or(0).to_be(),
+        port: match pool.mode {
+            ForwardMode::DsrGue => pool.gue_port,
+            _ => backend.port.unwrap_or(0),
+        }
+        .to_be(),
         ..bytemuck::Zeroable::zeroed()
     };
     let hop = match (desired.hops.get(&backend.address), before) {
@@ -95,23 +103,29 @@ pub(super) fn backend_entry(
         (hop, _) => hop.copied().flatten(),
     };
     let source = tunnel_source(backend.address, hop.as_ref(), desired.model);
-    let mut entry = match mode {
+    let is_tunnel = pool.mode.is_tunnel();
+    let mut entry = match pool.mode {
         // A router would send a frame for the VIP back to the node.
         ForwardMode::DsrL2 if hop.is_some_and(|hop| hop.gateway) => return blank,
         // A tunnel from no address would be dropped by the backend without a word. One that had an address keeps it, and
         // its flows, until there is a way again.
-        ForwardMode::DsrIpip if source.is_none() => {
+        ForwardMode::DsrIpip | ForwardMode::DsrGue if source.is_none() => {
             let had_one = |before: &&abi::Backend| before.tunnel_source != [0; 4];
             let valid = before.filter(|before| before.flags & BackendFlags::VALID != 0).filter(had_one);
             return valid.map_or(blank, |before| with_way(*before, None));
         }
-        ForwardMode::Nat | ForwardMode::DsrL2 | ForwardMode::DsrIpip => {
+        ForwardMode::Nat
+        | ForwardMode::DsrL2
+        | ForwardMode::DsrIpip
+        | ForwardMode::DsrGue
+        | ForwardMode::FullNat => {
             let v6 = if backend.address.is_ipv6() { BackendFlags::V6 } else { 0 };
             abi::Backend { flags: BackendFlags::VALID | v6, ..blank }
         }
     };
-    if let (ForwardMode::DsrIpip, Some(source)) = (mode, source) {
-        entry.tunnel_source = address(source);
+    if let (true, Some(source)) = (is_tunnel, source) {
+        entry.tunnel_source = address(source.address());
+        entry.tunnel_vary = vary(source);
         if let ([_, _, _, source], [_, _, _, destination], true) =
             (entry.tunnel_source, entry.address, backend.address.is_ipv4())
         {
@@ -141,10 +155,17 @@ pub(super) fn with_way(entry: abi::Backend, hop: Option<&Hop>) -> abi::Backend {
     }
 }
 
-fn tunnel_source(backend: IpAddr, hop: Option<&Hop>, model: &Model) -> Option<IpAddr> {
-    let same_family = |source: &&IpAddr| source.is_ipv4() == backend.is_ipv4();
+/// Where a tunnel to a backend starts: an address of the backend's family, which the outer header has.
+fn tunnel_source(backend: IpAddr, hop: Option<&Hop>, model: &Model) -> Option<Prefix> {
+    let same_family = |source: &&Prefix| source.is_ipv4() == backend.is_ipv4();
     let configured = model.node.tunnel_sources.iter().find(same_family).copied();
-    configured.or(hop?.preferred_source)
+    configured.or_else(|| hop?.preferred_source.map(Prefix::from))
+}
+
+/// Bits of the last word of a source, as it lies in a packet, that may be anything.
+fn vary(source: Prefix) -> u32 {
+    let host_bits = u32::from(source.host_bits()).min(u32::BITS);
+    u32::MAX.checked_shr(u32::BITS - host_bits).unwrap_or(0).to_be()
 }
 
 /// Destination and source MAC as they lie in a frame.

@@ -6,22 +6,27 @@
 
 use super::backends::{Entries, identity};
 use super::clearing::gone;
-use super::{BackendName, Desired, FULL_SHARE, ReconcileError, frontends, service_key, used_pools};
+use super::{
+    BackendName, Desired, FULL_SHARE, ReconcileError, Served, TableKey, frontends, used_tables, value_of,
+};
 use crate::dataplane::{Indexes, Observed, Op, Region};
-use crate::model::{AdminState, Backend, ForwardMode, Frontend, Model, Pool};
+use crate::model::{AdminState, Backend, ForwardMode, Model, Pool};
 use lb_common::abi::{self, BackendFlags, Slot};
 use lb_common::maglev::{self, Member};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Members of a pool's table: who may take new flows, with what weight. Backends that nothing can be sent to are left
-/// out as long as there is another one.
-fn members(pool_name: &str, pool: &Pool, desired: &Desired<'_>, entries: &Entries) -> Vec<Member> {
-    let name = |backend: &Backend| BackendName { pool: pool_name.to_owned(), name: backend.name.clone() };
+/// Members of a table: who may take new flows, with what weight. Backends that nothing can be sent to are left out as long
+/// as there is another one.
+fn members(table: TableKey<&str>, pool: &Pool, desired: &Desired<'_>, entries: &Entries) -> Vec<Member> {
+    let name = |backend: &Backend| BackendName { pool: table.pool.to_owned(), name: backend.name.clone() };
     let takes_flows = |backend: &&Backend| {
-        backend.state == AdminState::Active && backend.weight > 0 && desired.healthy.contains(&name(backend))
+        table.families.admit(backend.address)
+            && backend.state == AdminState::Active
+            && backend.weight > 0
+            && desired.healthy.contains(&name(backend))
     };
     let member = |backend: &Backend| {
-        let identity = identity(pool_name, backend).identity;
+        let identity = identity(table.pool, backend).identity;
         let (index, entry) = entries.get(&identity)?;
         let share = desired.shares.get(&name(backend)).copied().unwrap_or(FULL_SHARE);
         let weight = backend.weight.saturating_mul(share.min(FULL_SHARE));
@@ -33,16 +38,18 @@ fn members(pool_name: &str, pool: &Pool, desired: &Desired<'_>, entries: &Entrie
     candidates.into_iter().filter(|(_, reachable)| *reachable || !any).map(|(member, _)| member).collect()
 }
 
-/// Whether a packet for the backend finds its way: in `nat` through the kernel's tables if need be.
+/// Whether a packet for the backend finds its way: where addresses are rewritten, through the kernel's tables if need be.
 fn can_be_sent_to(mode: ForwardMode, entry: &abi::Backend) -> bool {
     let needed = match mode {
-        ForwardMode::Nat => BackendFlags::VALID,
-        ForwardMode::DsrL2 | ForwardMode::DsrIpip => BackendFlags::VALID | BackendFlags::RESOLVED,
+        ForwardMode::Nat | ForwardMode::FullNat => BackendFlags::VALID,
+        ForwardMode::DsrL2 | ForwardMode::DsrIpip | ForwardMode::DsrGue => {
+            BackendFlags::VALID | BackendFlags::RESOLVED
+        }
     };
     entry.flags & needed == needed
 }
 
-/// Who should have a pool's slots, and what that was worked out from.
+/// Who should have a table's slots, and what that was worked out from.
 struct Built {
     members: Vec<Member>,
     owners: Vec<u32>,
@@ -51,14 +58,14 @@ struct Built {
 /// Works tables out, and remembers them: that is the only part of a plan that takes milliseconds.
 #[derive(Default)]
 pub(super) struct Builder {
-    built: BTreeMap<String, Built>,
+    built: BTreeMap<TableKey, Built>,
 }
 
 impl Builder {
-    /// Who should have the slots of a pool: as in `former`, with as few changes as the members ask for.
+    /// Who should have the slots of a table: as in `former`, with as few changes as the members ask for.
     fn owners(
         &mut self,
-        name: &str,
+        key: &TableKey,
         slot_count: u32,
         members: Vec<Member>,
         former: Option<&[Slot]>,
@@ -70,19 +77,19 @@ impl Builder {
             }
             None => built.owners.len() == slot_count as usize,
         };
-        if !self.built.get(name).is_some_and(|built| built.members == members && in_force(built)) {
+        if !self.built.get(key).is_some_and(|built| built.members == members && in_force(built)) {
             let owners = match former {
                 Some(former) if members.is_empty() => vec![Slot::NOBODY; former.len()],
                 Some(former) => maglev::rebuild(former, &members),
                 None => maglev::build(&members, slot_count),
             };
-            self.built.insert(name.to_owned(), Built { members, owners });
+            self.built.insert(key.clone(), Built { members, owners });
         }
-        self.built.get(name).map_or(&[], |built| &built.owners)
+        self.built.get(key).map_or(&[], |built| &built.owners)
     }
 }
 
-/// A pool's table as it shall be.
+/// A table as it shall be.
 pub(super) struct Table {
     /// Where. With no slots, the pool has nobody and had nobody.
     pub region: Region,
@@ -90,13 +97,13 @@ pub(super) struct Table {
     pub slots: Vec<Slot>,
 }
 
-/// The tables of all pools.
-pub(super) struct Placed {
-    /// By pool. A pool without one keeps what its frontends have.
-    pub tables: BTreeMap<String, Table>,
-    /// Slots that begin to learn, by pool.
-    pub learning: BTreeMap<String, Vec<u32>>,
-    /// Whether every pool has its new table.
+/// All tables.
+pub(super) struct Placed<'a> {
+    /// Frontends without one keep what they have.
+    pub tables: BTreeMap<TableKey<&'a str>, Table>,
+    /// Slots that begin to learn, by table.
+    pub learning: BTreeMap<TableKey<&'a str>, Vec<u32>>,
+    /// Whether every table has its place.
     pub complete: bool,
 }
 
@@ -108,25 +115,28 @@ struct Sources<'a> {
     dead: Indexes,
 }
 
-/// Finds or makes a table for every pool that a service uses.
-pub(super) fn plan_tables(
+/// Finds or makes every table that a service uses.
+pub(super) fn plan_tables<'a>(
     builder: &mut Builder,
-    desired: &Desired<'_>,
+    desired: &Desired<'a>,
     observed: &Observed,
     entries: &Entries,
     ops: &mut Vec<Op>,
-) -> Result<Placed, ReconcileError> {
+) -> Result<Placed<'a>, ReconcileError> {
     let mut placed = Placed { tables: BTreeMap::new(), learning: BTreeMap::new(), complete: true };
     let mut taken: BTreeSet<Region> = observed.tables.keys().copied().collect();
     let mut refused = None;
-    builder.built.retain(|pool, _| desired.model.pools.contains_key(pool));
+    let used = used_tables(desired.model);
+    let keys: BTreeSet<TableKey> = used.keys().map(|key| key.owned()).collect();
+    builder.built.retain(|key, _| keys.contains(key));
     let sources = Sources { desired, observed, dead: dead(desired, entries, observed) };
-    for (name, pool) in used_pools(desired.model) {
-        let former = former_table(&sources, name, pool, entries);
+    for (key, pool) in used {
+        let former = former_table(&sources, key, pool, entries);
         let former_slots = former.map(|(_, slots)| slots);
-        let owners = builder.owners(name, pool.slots, members(name, pool, desired, entries), former_slots);
+        let members = members(key, pool, desired, entries);
+        let owners = builder.owners(&key.owned(), pool.slots, members, former_slots);
         let (slots, learning) = next_slots(former_slots, owners, &sources.dead);
-        let region = match place(&sources, name, former, &slots) {
+        let region = match place(&sources, key, former, &slots) {
             Place::In(region) => region,
             Place::Over(region) => {
                 ops.push(Op::WriteSlots { offset: region.offset, slots: slots.clone() });
@@ -134,7 +144,7 @@ pub(super) fn plan_tables(
             }
             Place::Anew => {
                 let Some(region) = free_region(&taken, pool.slots, observed.capacity.slots) else {
-                    refused = Some((name, pool.slots));
+                    refused = Some((key, pool.slots));
                     placed.complete = false;
                     continue;
                 };
@@ -143,15 +153,15 @@ pub(super) fn plan_tables(
                 region
             }
         };
-        placed.tables.insert(name.to_owned(), Table { region, slots });
+        placed.tables.insert(key, Table { region, slots });
         if !learning.is_empty() {
-            placed.learning.insert(name.to_owned(), learning);
+            placed.learning.insert(key, learning);
         }
     }
     match refused {
-        Some((pool, count)) if !frees_a_region(desired.model, observed, &placed) => {
+        Some((key, count)) if !frees_a_region(desired.model, observed, &placed) => {
             let capacity = observed.capacity.slots;
-            Err(ReconcileError::NoRoom { pool: pool.to_owned(), count, capacity })
+            Err(ReconcileError::NoRoom { table: key.owned(), count, capacity })
         }
         _ => Ok(placed),
     }
@@ -197,19 +207,19 @@ fn next_slots(former: Option<&[Slot]>, owners: &[u32], dead: &Indexes) -> (Vec<S
     (slots, learning)
 }
 
-/// The table that the frontends of a pool point to now, unless it has another number of slots than the pool shall have:
+/// The table that the frontends of a table point to now, unless it has another number of slots than the pool shall have:
 /// then its flows fall on other slots, and it says nothing of them. A frontend that comes from another pool still points
 /// to that one's table; a table that leads to backends of this pool goes before it.
 fn former_table<'a>(
     sources: &Sources<'a>,
-    name: &str,
+    key: TableKey<&str>,
     pool: &Pool,
     entries: &Entries,
 ) -> Option<(Region, &'a [Slot])> {
-    let identities = pool.backends.iter().map(|backend| identity(name, backend).identity);
+    let identities = pool.backends.iter().map(|backend| identity(key.pool, backend).identity);
     let mut own = Indexes::new(sources.observed.capacity.backends);
     identities.filter_map(|identity| entries.get(&identity)).for_each(|(index, _)| own.insert(*index));
-    let regions = regions_in_use(sources.desired.model, name, sources.observed);
+    let regions = regions_in_use(sources.desired.model, key, sources.observed);
     let tables: Vec<(Region, &[Slot])> = regions
         .filter(|region| region.count == pool.slots)
         .filter_map(|region| Some((region, sources.observed.tables.get(&region)?.as_slice())))
@@ -228,13 +238,18 @@ enum Place {
     Anew,
 }
 
-fn place(sources: &Sources<'_>, name: &str, former: Option<(Region, &[Slot])>, slots: &[Slot]) -> Place {
+fn place(
+    sources: &Sources<'_>,
+    key: TableKey<&str>,
+    former: Option<(Region, &[Slot])>,
+    slots: &[Slot],
+) -> Place {
     if slots.is_empty() {
         return Place::In(Region { offset: 0, count: 0 });
     }
     let holds_it =
         |region: &Region| sources.observed.tables.get(region).is_some_and(|table| table.as_slice() == slots);
-    if let Some(region) = regions_in_use(sources.desired.model, name, sources.observed).find(holds_it) {
+    if let Some(region) = regions_in_use(sources.desired.model, key, sources.observed).find(holds_it) {
         return Place::In(region);
     }
     match former {
@@ -248,24 +263,24 @@ fn place(sources: &Sources<'_>, name: &str, former: Option<(Region, &[Slot])>, s
 }
 
 /// Whether carrying out what was placed leaves a region free that is in use now: then another round has more room.
-fn frees_a_region(model: &Model, observed: &Observed, placed: &Placed) -> bool {
-    let stays = |(frontend, pool, _): (Frontend, &str, &Pool)| match placed.tables.get(pool) {
+fn frees_a_region(model: &Model, observed: &Observed, placed: &Placed<'_>) -> bool {
+    let stays = |served: Served<'_>| match placed.tables.get(&served.table()) {
         Some(table) => Some(table.region),
-        None => observed.services.get(&service_key(&frontend)).map(Region::of),
+        None => value_of(observed, &served.frontend).map(Region::of),
     };
     let staying: BTreeSet<Region> = frontends(model).filter_map(stays).collect();
     observed.tables.keys().any(|region| !staying.contains(region))
 }
 
-/// The regions that the frontends of a pool point to.
+/// The regions that the frontends of a table point to.
 fn regions_in_use<'a>(
     model: &'a Model,
-    pool: &'a str,
+    key: TableKey<&'a str>,
     observed: &'a Observed,
 ) -> impl Iterator<Item = Region> + 'a {
     frontends(model)
-        .filter(move |(_, name, _)| *name == pool)
-        .filter_map(|(frontend, _, _)| observed.services.get(&service_key(&frontend)))
+        .filter(move |served| served.table() == key)
+        .filter_map(|served| value_of(observed, &served.frontend))
         .map(Region::of)
 }
 

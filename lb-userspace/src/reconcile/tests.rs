@@ -3,9 +3,11 @@
 use super::backends::backend_entry;
 use super::tables::free_region;
 use super::*;
-use crate::dataplane::{Capacity, Dataplane as _, FakeDataplane};
-use crate::model::{AdminState, Backend, DatapathLog, Limits, Node, Service, VipOwnership, XdpMode};
-use lb_common::abi::{BackendFlags, Slot};
+use crate::dataplane::{Capacity, Dataplane as _, FakeDataplane, Region};
+use crate::model::{
+    AdminState, Backend, DatapathLog, Limits, Node, Ports, Prefix, Protocol, Service, VipOwnership, XdpMode,
+};
+use lb_common::abi::{AddressFlags, BackendFlags, Lookups, ServiceKey, ServiceValue, Slot, address};
 use lb_common::hash::HashKey;
 use proptest::prelude::*;
 
@@ -41,8 +43,8 @@ fn model(mode: ForwardMode, backends: Vec<Backend>, vips: &[[u8; 4]]) -> Model {
     let pool = Pool { backends, ..Pool::new(mode, SLOTS) };
     let services = vips.iter().enumerate().map(|(at, vip)| {
         let service = Service {
-            vips: vec![IpAddr::from(*vip)],
-            ports: vec![80],
+            vips: vec![IpAddr::from(*vip).into()],
+            ports: vec![Ports::One(80)],
             protocol: Protocol::Tcp,
             pool: "web".to_owned(),
         };
@@ -321,8 +323,8 @@ fn a_service_that_joins_a_pool_leaves_its_flows_alone() {
         let other = Pool { backends: vec![backend(3), backend(4)], ..Pool::new(ForwardMode::Nat, SLOTS) };
         site.pools.insert("other".to_owned(), other);
         let service = |vip: u8, pool: &str| Service {
-            vips: vec![IpAddr::from([192, 0, 2, vip])],
-            ports: vec![80],
+            vips: vec![IpAddr::from([192, 0, 2, vip]).into()],
+            ports: vec![Ports::One(80)],
             protocol: Protocol::Tcp,
             pool: pool.to_owned(),
         };
@@ -412,7 +414,7 @@ fn entry_of_1(
         given_up: &BTreeSet::new(),
         flows_of: None,
     };
-    backend_entry(mode, &backend(1), &desired, before)
+    backend_entry(&Pool::new(mode, SLOTS), &backend(1), &desired, before)
 }
 
 fn way_to_1(hop: Option<Hop>) -> BTreeMap<IpAddr, Option<Hop>> {
@@ -453,8 +455,8 @@ fn several_pools_change_with_room_for_one_new_table() {
             let name = format!("pool{number}");
             let pool = Pool { backends, ..Pool::new(ForwardMode::Nat, SLOTS) };
             let service = Service {
-                vips: vec![IpAddr::from([192, 0, 2, number])],
-                ports: vec![80],
+                vips: vec![IpAddr::from([192, 0, 2, number]).into()],
+                ports: vec![Ports::One(80)],
                 protocol: Protocol::Tcp,
                 pool: name.clone(),
             };

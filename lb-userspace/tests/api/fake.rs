@@ -146,7 +146,7 @@ impl Control for Fake {
         Ok(vec![ServiceInfo {
             name: "web".into(),
             protocol: Protocol::Tcp,
-            frontends: vec![([203, 0, 113, 10], 80).into()],
+            frontends: vec!["203.0.113.10:80".to_owned()],
             pool: "web".into(),
             mode: ForwardMode::DsrL2,
             backends_up: 2,

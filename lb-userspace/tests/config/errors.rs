@@ -101,7 +101,7 @@ fn a_missing_key() {
         "[pools.web]\nmode = \"nat\"\n",
         "[pools.«web]\n",
         "pool `web` has no `mode`",
-        "add mode = \"nat\", \"dsr-l2\" or \"dsr-ipip\"",
+        "add mode = \"nat\", \"full-nat\", \"dsr-l2\", \"dsr-ipip\" or \"dsr-gue\"",
     );
     refuses(
         "{ name = \"web2\", address = \"10.0.0.12:80\" }",
@@ -426,7 +426,7 @@ fn node_paths_and_tunnel_sources() {
         "vips = \"assign\"",
         "tunnel_sources = [\"10.0.0.1\", \"2001:db8::1\", «\"10.0.0.2\"]",
         "`tunnel_sources` has a second IPv4 address",
-        "keep one address per family",
+        "keep one address or network per family",
     );
 }
 
@@ -525,15 +525,14 @@ fn a_backend_that_has_a_vip() {
 
 #[test]
 fn families_that_differ() {
-    for mode in ["nat", "dsr-l2", "dsr-ipip"] {
+    for mode in ["nat", "dsr-l2"] {
         let text = base_with("vips = [\"203.0.113.20\"]", "vips = [«\"2001:db8::20\"]")
             .replace("mode = \"dsr-l2\"", &format!("mode = \"{mode}\""));
         refuses_text(
             &text,
             &[(
-                "service `db` has the IPv6 VIP 2001:db8::20, but backend `db1` of pool `db` has an IPv4 \
-                 address (and 1 more)",
-                "give the IPv6 VIPs a service and a pool of their own, with IPv6 backends",
+                "service `db` has the IPv6 VIP 2001:db8::20, but all backends of pool `db` have IPv4 addresses",
+                "add IPv6 backends to the pool, or use mode = \"dsr-ipip\" or \"dsr-gue\"",
             )],
         );
     }
@@ -682,7 +681,7 @@ fn more_reverse_entries_than_can_be() {
         &[(
             "service `web` brings the nat pools to 1200000 pairs of a frontend and a backend; there is \
              room for 32768, 2 for each of node.limits.backends",
-            "raise node.limits.backends, list fewer ports, or use mode = \"dsr-l2\" or \"dsr-ipip\" for the pool",
+            "raise node.limits.backends, list fewer ports, or use mode = \"full-nat\" or a DSR mode for the pool",
         )],
     );
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lb_userspace::model::{
     AdminState, Affinity, Backend, Check, CheckKind, DatapathLog, ForwardMode, HttpCheck, Limits, Model,
-    Node, Pool, Protocol, Service, StatusSet, VipOwnership, XdpMode,
+    Node, Pool, Ports, Prefix, Protocol, Service, StatusSet, VipOwnership, XdpMode,
 };
 
 use super::{BASE, base_with, parse};
@@ -29,7 +29,7 @@ interfaces = ["eth0", "eth1"]
 vips = "external"
 xdp_mode = "generic"
 datapath_log = "debug"
-tunnel_sources = ["10.0.0.1", "2001:db8::1"]
+tunnel_sources = ["10.0.0.1", "2001:db8:f::/64"]
 control_socket = "/run/other.sock"
 bpffs = "/mnt/bpf"
 
@@ -82,7 +82,7 @@ fn every_key_reaches_the_model() {
             vips: VipOwnership::External,
             xdp_mode: XdpMode::Generic,
             datapath_log: DatapathLog::Debug,
-            tunnel_sources: vec![ip("10.0.0.1"), ip("2001:db8::1")],
+            tunnel_sources: vec![ip("10.0.0.1").into(), Prefix::new(ip("2001:db8:f::"), 64).unwrap()],
             control_socket: PathBuf::from("/run/other.sock"),
             bpffs: PathBuf::from("/mnt/bpf"),
             limits: Limits { services: 10, backends: 20, slots: 2_000, flows: 50_000, sessions: 262_144 },
@@ -119,8 +119,8 @@ fn every_key_reaches_the_model() {
     };
     assert_eq!(model.pools, [("web".to_owned(), pool)].into());
     let service = Service {
-        vips: vec![ip("2001:db8::a"), ip("2001:db8::b")],
-        ports: vec![443],
+        vips: vec![ip("2001:db8::a").into(), ip("2001:db8::b").into()],
+        ports: vec![Ports::One(443)],
         protocol: Protocol::Udp,
         pool: "web".to_owned(),
     };
@@ -171,6 +171,8 @@ fn what_is_left_out_has_its_default() {
         flow_timeout: Duration::from_secs(350),
         slow_start: Duration::ZERO,
         dead_after: Duration::from_secs(30),
+        gue_port: 6_080,
+        snat: Vec::new(),
         backends: Vec::new(),
     };
     assert_eq!(model.pools, [("p".to_owned(), pool)].into());

@@ -5,7 +5,7 @@ use crate::packet::{BackendId, EGRESS, NODE_MAC};
 use lb_userspace::dataplane::Observed;
 use lb_userspace::keeper::{Now, Sight, Surroundings};
 use lb_userspace::model::{
-    AdminState, Backend, DatapathLog, ForwardMode, Limits, Model, Node, Pool, Protocol, Service,
+    AdminState, Backend, DatapathLog, ForwardMode, Limits, Model, Node, Pool, Ports, Protocol, Service,
     VipOwnership, XdpMode,
 };
 use lb_userspace::reconcile::{BackendName, Hop};
@@ -95,8 +95,8 @@ fn pool(setup: &Setup, number: u8) -> Pool {
 
 fn services(setup: &Setup, pool: u8) -> [(String, Service); 2] {
     let service = |protocol, ports: &[u16]| Service {
-        vips: vips(setup, pool),
-        ports: ports.to_vec(),
+        vips: vips(setup, pool).into_iter().map(Into::into).collect(),
+        ports: ports.iter().map(|port| Ports::One(*port)).collect(),
         protocol,
         pool: pool_name(pool),
     };

@@ -34,8 +34,12 @@ pub(super) fn status() -> Status {
             VerdictCount { name: "no_backend".into(), kind: VerdictKind::Drop, packets: 17 },
         ],
         vips: vec![
-            VipInfo { address: [203, 0, 113, 10].into(), interface: Some("eth0".into()), owned: true },
-            VipInfo { address: [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10].into(), interface: None, owned: false },
+            VipInfo {
+                interface: Some("eth0".into()),
+                owned: true,
+                ..VipInfo::nowhere([203, 0, 113, 10].into())
+            },
+            VipInfo::nowhere([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10].into()),
         ],
         flows: FlowTableInfo { capacity: 524_288, ..FlowTableInfo::default() },
     }
@@ -54,10 +58,7 @@ pub(super) fn services() -> Vec<ServiceInfo> {
         ServiceInfo {
             name: "web".into(),
             protocol: Protocol::Tcp,
-            frontends: vec![
-                ([203, 0, 113, 10], 80).into(),
-                ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10], 80).into(),
-            ],
+            frontends: vec!["203.0.113.10:80".into(), "[2001:db8::10]:80".into()],
             pool: "web".into(),
             mode: ForwardMode::Nat,
             backends_up: 1,
@@ -74,7 +75,7 @@ pub(super) fn services() -> Vec<ServiceInfo> {
         ServiceInfo {
             name: "dns".into(),
             protocol: Protocol::Udp,
-            frontends: vec![([203, 0, 113, 11], 53).into()],
+            frontends: vec!["203.0.113.11:53".into()],
             pool: "resolvers".into(),
             mode: ForwardMode::DsrIpip,
             backends_up: 2,

@@ -33,7 +33,7 @@ fn row(service: &ServiceInfo) -> [Field; 12] {
     [
         (&service.name).into(),
         protocol(service.protocol).into(),
-        table::lines(service.frontends.iter().map(ToString::to_string)),
+        table::lines(service.frontends.iter().cloned()),
         (&service.pool).into(),
         mode(service.mode).into(),
         up(service),
@@ -67,6 +67,8 @@ fn mode(mode: ForwardMode) -> &'static str {
         ForwardMode::Nat => "nat",
         ForwardMode::DsrL2 => "dsr-l2",
         ForwardMode::DsrIpip => "dsr-ipip",
+        ForwardMode::DsrGue => "dsr-gue",
+        ForwardMode::FullNat => "full-nat",
     }
 }
 

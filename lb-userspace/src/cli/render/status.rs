@@ -115,12 +115,18 @@ fn interfaces(status: &Status, look: Look) -> String {
 fn vips(status: &Status, look: Look) -> String {
     let columns = [("VIP", Kind::Whole), ("INTERFACE", Kind::Whole), ("ASSIGNED BY", Kind::Text)];
     let rows = status.vips.iter().map(|vip| {
-        let by = match (vip.owned, &vip.interface) {
-            (true, _) => "lbd",
-            (false, Some(_)) => "others",
-            (false, None) => "nobody",
+        let by = match (vip.owned, &vip.interface, vip.prefix_bits) {
+            (_, _, Some(_)) => "routes",
+            (true, ..) => "lbd",
+            (false, Some(_), None) => "others",
+            (false, None, None) => "nobody",
         };
-        [vip.address.to_string().into(), vip.interface.as_deref().unwrap_or(table::NONE).into(), by.into()]
+        let address = match (vip.prefix_bits, vip.sends) {
+            (Some(bits), _) => format!("{}/{bits}", vip.address),
+            (None, true) => format!("{} (snat)", vip.address),
+            (None, false) => vip.address.to_string(),
+        };
+        [address.into(), vip.interface.as_deref().unwrap_or(table::NONE).into(), by.into()]
     });
     table::render(look, columns, rows)
 }

@@ -1,10 +1,9 @@
 //! `[node]`: what belongs to this node alone.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use crate::config::address::parse_host;
+use crate::config::address::parse_network;
 use crate::config::bounds::{
     DEFAULT_BPFFS, DEFAULT_CONTROL_SOCKET, INTERFACE_BYTES, LIMIT_BACKENDS, LIMIT_FLOWS, LIMIT_SERVICES,
     LIMIT_SESSIONS, LIMIT_SLOTS, MAX_PATH_BYTES, MAX_SOCKET_PATH_BYTES,
@@ -13,7 +12,7 @@ use crate::config::field::Field;
 use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::{At, Span};
 use crate::config::table::TableReader;
-use crate::model::{DatapathLog, Limits, Node, VipOwnership, XdpMode};
+use crate::model::{DatapathLog, Limits, Node, Prefix, VipOwnership, XdpMode};
 
 const VIP_CHOICES: [(&str, VipOwnership); 2] =
     [("assign", VipOwnership::Assign), ("external", VipOwnership::External)];
@@ -167,23 +166,24 @@ fn is_interface_name(name: &str) -> bool {
         && !name.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':'))
 }
 
-fn read_tunnel_sources(field: Field<'_>, problems: &mut Problems) -> Option<Vec<IpAddr>> {
-    let mut sources: Vec<At<IpAddr>> = Vec::new();
+fn read_tunnel_sources(field: Field<'_>, problems: &mut Problems) -> Option<Vec<Prefix>> {
+    let mut sources: Vec<At<Prefix>> = Vec::new();
     for element in field.elements(problems)? {
         let Some(text) = element.string(problems) else { continue };
-        match parse_host(text.value) {
+        match parse_network(text.value) {
             Err(error) => {
                 let message = format!("`tunnel_sources`: {} {}", quoted(text.value), error.reason);
                 problems.push(Problem::value(text.span, message, error.hint));
             }
-            Ok(address) => {
-                if let Some(first) = sources.iter().find(|first| first.value.is_ipv4() == address.is_ipv4()) {
-                    let family = crate::config::rules::family_name(address);
+            Ok(network) => {
+                if let Some(first) = sources.iter().find(|first| first.value.is_ipv4() == network.is_ipv4()) {
+                    let family = crate::config::rules::family_name(network.address());
                     let message = format!("`tunnel_sources` has a second {family} address");
-                    let problem = Problem::value(text.span, message, "keep one address per family");
+                    let hint = "keep one address or network per family";
+                    let problem = Problem::value(text.span, message, hint);
                     problems.push(problem.related(first.span.clone(), "first address of the family"));
                 } else {
-                    sources.push(At::new(address, text.span));
+                    sources.push(At::new(network, text.span));
                 }
             }
         }

@@ -5,19 +5,25 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Named, check_name};
-use crate::config::address::parse_backend;
+use crate::config::address::{parse_backend, parse_host};
 use crate::config::bounds::{
-    DEAD_AFTER, DEFAULT_POOL_SLOTS, DEFAULT_WEIGHT, FLOW_TIMEOUT, POOL_SLOTS, SLOW_START, WEIGHT,
+    DEAD_AFTER, DEFAULT_POOL_SLOTS, DEFAULT_WEIGHT, FLOW_TIMEOUT, MAX_POOL_SNAT, POOL_SLOTS, SLOW_START,
+    WEIGHT,
 };
 use crate::config::field::Field;
-use crate::config::problem::{Problems, quoted};
+use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::{At, Span};
 use crate::config::suggest;
 use crate::config::table::TableReader;
 use crate::model::{AdminState, Affinity, Backend, ForwardMode, Pool};
 
-const MODE_CHOICES: [(&str, ForwardMode); 3] =
-    [("nat", ForwardMode::Nat), ("dsr-l2", ForwardMode::DsrL2), ("dsr-ipip", ForwardMode::DsrIpip)];
+const MODE_CHOICES: [(&str, ForwardMode); 5] = [
+    ("nat", ForwardMode::Nat),
+    ("full-nat", ForwardMode::FullNat),
+    ("dsr-l2", ForwardMode::DsrL2),
+    ("dsr-ipip", ForwardMode::DsrIpip),
+    ("dsr-gue", ForwardMode::DsrGue),
+];
 const AFFINITY_CHOICES: [(&str, Affinity); 3] =
     [("flow", Affinity::Flow), ("source", Affinity::Source), ("source-vip", Affinity::SourceVip)];
 const STATE_CHOICES: [(&str, AdminState); 3] =
@@ -31,7 +37,15 @@ pub(in crate::config) struct PoolDraft {
     /// A default has the place of the pool's name.
     pub slots: Option<At<u32>>,
     pub changes: ChangesDraft,
+    pub gue_port: Option<At<u16>>,
+    pub snat: Option<SnatDraft>,
     pub backends: Vec<BackendDraft>,
+}
+
+/// Addresses to send from, and where they are written.
+pub(in crate::config) struct SnatDraft {
+    pub span: Span,
+    pub addresses: Vec<At<IpAddr>>,
 }
 
 /// What becomes of flows while backends come and go. `None` is a default, or what could not be read.
@@ -56,7 +70,11 @@ impl PoolDraft {
         let Named { what, name_span, table } = named;
         let mut reader = TableReader::new(what, name_span.clone(), table);
         let mode = reader
-            .required("mode", "mode = \"nat\", \"dsr-l2\" or \"dsr-ipip\"", problems)
+            .required(
+                "mode",
+                "mode = \"nat\", \"full-nat\", \"dsr-l2\", \"dsr-ipip\" or \"dsr-gue\"",
+                problems,
+            )
             .and_then(|field| field.choice(&MODE_CHOICES, problems));
         let check = reader
             .optional("check")
@@ -67,6 +85,8 @@ impl PoolDraft {
             None => Some(At::new(DEFAULT_POOL_SLOTS, name_span.clone())),
         };
         let changes = ChangesDraft::read(&mut reader, problems);
+        let gue_port = reader.optional("gue_port").and_then(|field| field.port(problems));
+        let snat = reader.optional("snat").and_then(|field| SnatDraft::read(field, problems));
         let backends = reader
             .optional("backends")
             .and_then(|field| field.elements(problems))
@@ -75,7 +95,7 @@ impl PoolDraft {
             .filter_map(|element| BackendDraft::read(element, problems))
             .collect();
         reader.finish(problems);
-        Self { name_span, mode, check, slots, changes, backends }
+        Self { name_span, mode, check, slots, changes, gue_port, snat, backends }
     }
 
     pub fn into_pool(self) -> Option<Pool> {
@@ -90,9 +110,42 @@ impl PoolDraft {
             flow_timeout: changes.flow_timeout.unwrap_or(defaults.flow_timeout),
             slow_start: changes.slow_start.unwrap_or(defaults.slow_start),
             dead_after: changes.dead_after.map_or(defaults.dead_after, |time| time.value),
+            gue_port: self.gue_port.map_or(defaults.gue_port, |port| port.value),
+            snat: self
+                .snat
+                .map_or(defaults.snat, |snat| snat.addresses.into_iter().map(|at| at.value).collect()),
             backends,
             ..defaults
         })
+    }
+}
+
+impl SnatDraft {
+    fn read(field: Field<'_>, problems: &mut Problems) -> Option<Self> {
+        let elements = field.elements(problems)?;
+        if elements.len() > MAX_POOL_SNAT {
+            let message = format!("`snat` has {} addresses", elements.len());
+            return field.refuse(message, format!("write at most {MAX_POOL_SNAT}"), problems);
+        }
+        let mut addresses: Vec<At<IpAddr>> = Vec::new();
+        for element in elements {
+            let Some(text) = element.string(problems) else { continue };
+            match parse_host(text.value) {
+                Err(error) => {
+                    let message = format!("`snat`: {} {}", quoted(text.value), error.reason);
+                    problems.push(Problem::value(text.span, message, error.hint));
+                }
+                Ok(address) => match addresses.iter().find(|first| first.value == address) {
+                    Some(first) => {
+                        let message = format!("address {address} is listed twice");
+                        let problem = Problem::value(text.span, message, "leave one of them out");
+                        problems.push(problem.related(first.span.clone(), "first listed here"));
+                    }
+                    None => addresses.push(At::new(address, text.span)),
+                },
+            }
+        }
+        Some(Self { span: field.span(), addresses })
     }
 }
 
@@ -166,7 +219,7 @@ impl BackendDraft {
     fn into_backend(self, mode: ForwardMode) -> Option<Backend> {
         let (address, port) = self.address?.value;
         // In the DSR modes the rules have made sure that a port, where written, is the service's own.
-        let port = port.filter(|_| mode == ForwardMode::Nat);
+        let port = port.filter(|_| mode.changes_ports());
         Some(Backend { name: self.name?.value, address, port, weight: self.weight?, state: self.state? })
     }
 }

@@ -1,21 +1,20 @@
 //! `[services.NAME]`: where clients connect, and the pool that serves them.
 
 use std::fmt::Display;
-use std::net::IpAddr;
 
 use super::Named;
-use crate::config::address::parse_host;
+use crate::config::address::parse_network;
 use crate::config::field::Field;
 use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::{At, Span};
 use crate::config::table::TableReader;
-use crate::model::{Protocol, Service};
+use crate::model::{Ports, Prefix, Protocol, Service};
 
 /// A service and where its parts are written.
 pub(in crate::config) struct ServiceDraft {
     pub name_span: Span,
-    pub vips: Vec<At<IpAddr>>,
-    pub ports: Vec<At<u16>>,
+    pub vips: Vec<At<Prefix>>,
+    pub ports: Vec<At<Ports>>,
     pub protocol: Option<Protocol>,
     pub pool: Option<At<String>>,
 }
@@ -30,7 +29,7 @@ impl ServiceDraft {
             .unwrap_or_default();
         let ports = reader
             .required("ports", "ports = [80]", problems)
-            .map(|field| read_list(field, "port", |element, problems| element.port(problems), problems))
+            .map(|field| read_ports(field, problems))
             .unwrap_or_default();
         let protocol = reader
             .required("protocol", "protocol = \"tcp\" or protocol = \"udp\"", problems)
@@ -87,9 +86,67 @@ fn read_list<T: Ord + Copy + Display>(
     list
 }
 
-fn read_vip(element: Field<'_>, problems: &mut Problems) -> Option<At<IpAddr>> {
+/// `[80, "443", "30000-32767"]`, or `"any"`.
+fn read_ports(field: Field<'_>, problems: &mut Problems) -> Vec<At<Ports>> {
+    if field.value.get_ref().as_str() == Some(ANY) {
+        return vec![field.at(Ports::Any)];
+    }
+    let mut list = read_list(field, "port", read_port, problems);
+    refuse_overlaps(&mut list, problems);
+    list
+}
+
+/// What stands for any port.
+const ANY: &str = "any";
+
+fn read_port(element: Field<'_>, problems: &mut Problems) -> Option<At<Ports>> {
+    if element.value.get_ref().is_integer() {
+        return element.port(problems).map(|port| At::new(Ports::One(port.value), port.span));
+    }
+    let text = element.string(problems)?.value;
+    let port = |part: &str| part.trim().parse::<u16>().ok().filter(|port| *port > 0);
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first == last => Some(element.at(Ports::One(first))),
+        (Some(first), Some(last)) if first < last => Some(element.at(Ports::Range(first, last))),
+        _ => {
+            let message = format!("`ports`: {} is not a port or a range", quoted(text));
+            let hint = if text == ANY {
+                "write ports = \"any\", without brackets"
+            } else {
+                "write 443, \"443\" or \"30000-32767\", within 1 to 65535"
+            };
+            element.refuse(message, hint, problems)
+        }
+    }
+}
+
+/// Leaves ranges out that share ports with one before them; a single port within a range is no overlap.
+fn refuse_overlaps(list: &mut Vec<At<Ports>>, problems: &mut Problems) {
+    let mut ranges: Vec<At<Ports>> =
+        list.iter().filter(|ports| ports.value.one().is_none()).cloned().collect();
+    ranges.sort_by_key(|range| (*range.value.all().start(), range.span.start));
+    let mut refused: Vec<Span> = Vec::new();
+    let mut furthest: Option<&At<Ports>> = None;
+    for range in &ranges {
+        match furthest.filter(|before| before.value.overlap(range.value)) {
+            None => furthest = Some(range),
+            Some(before) => {
+                let (first, second) =
+                    if before.span.start < range.span.start { (before, range) } else { (range, before) };
+                let message = format!("the ports {} and {} overlap", first.value, second.value);
+                let problem = Problem::value(second.span.clone(), message, "make one range of them");
+                problems.push(problem.related(first.span.clone(), "the first"));
+                refused.push(range.span.clone());
+            }
+        }
+    }
+    list.retain(|ports| !refused.contains(&ports.span));
+}
+
+fn read_vip(element: Field<'_>, problems: &mut Problems) -> Option<At<Prefix>> {
     let text = element.string(problems)?;
-    match parse_host(text.value) {
+    match parse_network(text.value) {
         Ok(address) => Some(At::new(address, text.span)),
         Err(error) => {
             element.refuse(format!("`vips`: {} {}", quoted(text.value), error.reason), error.hint, problems)

@@ -1,5 +1,6 @@
 //! What must fit: `node.limits`, and the bounds that keep the other rules fast.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use super::{pools, served, services};
@@ -15,6 +16,7 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     let defaults = LimitsDraft::defaults();
     let limits = draft.node.as_ref().map_or(&defaults, |node| &node.limits);
     check_frontends(draft, &limits.services, problems);
+    check_addresses(draft, &limits.services, problems);
     check_backends(draft, &limits.backends, problems);
     check_slots(draft, &limits.slots, problems);
     check_reverse_entries(draft, limits.backends.0, problems);
@@ -38,6 +40,26 @@ fn check_frontends(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Pr
     }
 }
 
+/// The table of frontends also has an entry for each address.
+fn check_addresses(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Problems) {
+    let room = limit.0.saturating_mul(2);
+    let vips = services(draft).into_iter().flat_map(|(_, service)| &service.vips);
+    let single: HashSet<_> = vips.filter_map(|vip| vip.value.single()).collect();
+    let frontends: usize = services(draft).iter().map(|(_, service)| service.frontend_count()).sum();
+    let snat = pools(draft).into_iter().filter_map(|(_, pool)| pool.snat.as_ref());
+    let costs = snat.flat_map(|snat| snat.addresses.iter().map(|address| (1, &address.span)));
+    let before = frontends.saturating_add(single.len());
+    let left = room.saturating_sub(u32::try_from(before).unwrap_or(u32::MAX));
+    // Without addresses to send from there are never more addresses than frontends, which have a limit.
+    if let Some((snat, span)) = over_limit(costs, left) {
+        let total = before.saturating_add(snat);
+        let message = format!(
+            "frontends and addresses (VIPs and `snat`) need {total} entries; node.limits.services makes room for {room}"
+        );
+        problems.push(exceeded("services", message, span, total.div_ceil(2), &LIMIT_SERVICES, limit));
+    }
+}
+
 fn check_backends(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Problems) {
     let all = pools(draft).into_iter().flat_map(|(_, pool)| pool.backends.iter());
     if let Some((total, span)) = over_limit(all.map(|backend| (1, &backend.span)), limit.0) {
@@ -48,7 +70,12 @@ fn check_backends(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Pro
 
 fn check_slots(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Problems) {
     let pools = pools(draft);
-    let slots = || pools.iter().filter_map(|(_, pool)| pool.slots.as_ref());
+    let twice = two_tables(draft);
+    let tables = |name: &&str| if twice.contains(name) { 2 } else { 1 };
+    let slots = || {
+        let all = pools.iter().filter_map(|(name, pool)| Some((name, pool.slots.as_ref()?)));
+        all.flat_map(|(name, slots)| std::iter::repeat_n(slots, tables(name)))
+    };
     let count = |slots: u32| usize::try_from(slots).unwrap_or(usize::MAX);
     // The largest pool counts twice: its old and its new table live side by side while it changes.
     let largest = slots().max_by_key(|slots| slots.value);
@@ -62,6 +89,19 @@ fn check_slots(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Proble
     }
 }
 
+/// Pools that serve VIPs of both families and keep them apart: they have a table for each.
+fn two_tables(draft: &Draft) -> HashSet<&str> {
+    let mut families: HashMap<&str, [bool; 2]> = HashMap::new();
+    for (_, service, name, pool) in served(draft) {
+        if pool.mode.as_ref().is_some_and(|mode| !mode.value.is_tunnel()) {
+            let [v4, v6] = families.entry(name).or_default();
+            *v4 |= service.vips.iter().any(|vip| vip.value.is_ipv4());
+            *v6 |= service.vips.iter().any(|vip| !vip.value.is_ipv4());
+        }
+    }
+    families.into_iter().filter(|(_, both)| *both == [true; 2]).map(|(name, _)| name).collect()
+}
+
 fn check_reverse_entries(draft: &Draft, backends: u32, problems: &mut Problems) {
     let room = usize::try_from(backends.saturating_mul(REVERSE_PER_BACKEND)).unwrap_or(usize::MAX);
     let limit = room.min(MAX_REVERSE_ENTRIES);
@@ -72,7 +112,7 @@ fn check_reverse_entries(draft: &Draft, backends: u32, problems: &mut Problems) 
         quoted(name)
     );
     let hint =
-        "raise node.limits.backends, list fewer ports, or use mode = \"dsr-l2\" or \"dsr-ipip\" for the pool";
+        "raise node.limits.backends, list fewer ports, or use mode = \"full-nat\" or a DSR mode for the pool";
     problems.push(Problem::relation(span.clone(), message, hint));
 }
 

@@ -1,51 +1,48 @@
 //! The address family of VIPs and backends.
 //!
-//! Every mode keeps the family: nat rewrites addresses, dsr-l2 needs the backend's address only to find its
-//! MAC but the backend answers as the VIP, and dsr-ipip wraps IPv4 in IPv4 (RFC 2003) or IPv6 in IPv6
-//! (RFC 2473).
+//! A tunnel carries either family in either. All other modes keep the family: nat and full-nat rewrite addresses, and
+//! dsr-l2 needs the backend's address only to find its MAC but the backend answers as the VIP. There each VIP is served by
+//! the backends of its own family.
 
 use super::{family_name, served};
-use crate::config::draft::{BackendDraft, Draft, PoolDraft};
+use crate::config::draft::{BackendDraft, Draft};
 use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::At;
-use std::net::IpAddr;
+use crate::model::Prefix;
 
 pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     for (service_name, service, pool_name, pool) in served(draft) {
+        if pool.mode.as_ref().is_none_or(|mode| mode.value.is_tunnel()) {
+            continue;
+        }
+        let Some(first) = pool.backends.first() else { continue };
         for is_ipv4 in [true, false] {
             let Some(vip) = service.vips.iter().find(|vip| vip.value.is_ipv4() == is_ipv4) else { continue };
-            let mut others = strangers(pool, is_ipv4);
-            if let Some(first) = others.next() {
-                let names = (service_name, pool_name);
-                problems.push(mismatch(names, vip, first, others.count()));
+            // Of what could not be read the family is not known.
+            let may_serve = |backend: &BackendDraft| {
+                backend.address.as_ref().is_none_or(|at| at.value.0.is_ipv4() == is_ipv4)
+            };
+            if !pool.backends.iter().any(may_serve) {
+                problems.push(nobody((service_name, pool_name), vip, first));
             }
         }
     }
 }
 
-/// The backends of the other family.
-fn strangers(pool: &PoolDraft, is_ipv4: bool) -> impl Iterator<Item = &BackendDraft> {
-    pool.backends
-        .iter()
-        .filter(move |backend| backend.address.as_ref().is_some_and(|at| at.value.0.is_ipv4() != is_ipv4))
-}
-
-fn mismatch(names: (&str, &str), vip: &At<IpAddr>, backend: &BackendDraft, more: usize) -> Problem {
+fn nobody(names: (&str, &str), vip: &At<Prefix>, backend: &BackendDraft) -> Problem {
     let (service_name, pool_name) = names;
-    let family = family_name(vip.value);
+    let family = family_name(vip.value.address());
     let other = if vip.value.is_ipv4() { "IPv6" } else { "IPv4" };
-    let and_more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
     let message = format!(
-        "service {} has the {family} VIP {}, but {} of pool {} has an {other} address{and_more}",
+        "service {} has the {family} VIP {}, but all backends of pool {} have {other} addresses",
         quoted(service_name),
         vip.value,
-        backend.shown(),
         quoted(pool_name)
     );
-    let hint = format!("give the {family} VIPs a service and a pool of their own, with {family} backends");
+    let hint = format!("add {family} backends to the pool, or use mode = \"dsr-ipip\" or \"dsr-gue\"");
     let problem = Problem::relation(vip.span.clone(), message, hint);
     match &backend.address {
-        Some(address) => problem.related(address.span.clone(), format!("the {other} backend")),
+        Some(address) => problem.related(address.span.clone(), format!("an {other} backend")),
         None => problem,
     }
 }

@@ -8,8 +8,11 @@ mod capacity;
 mod family;
 mod frontends;
 mod nat;
+mod probing;
 mod references;
 mod servers;
+mod snat;
+mod tunnels;
 mod usage;
 
 use std::net::IpAddr;
@@ -24,6 +27,9 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     capacity::check(draft, problems);
     servers::check(draft, problems);
     family::check(draft, problems);
+    tunnels::check(draft, problems);
+    snat::check(draft, problems);
+    probing::check(draft, problems);
     if capacity::is_expandable(draft) {
         frontends::check(draft, problems);
         nat::check(draft, problems);
@@ -52,6 +58,8 @@ fn mode_name(mode: ForwardMode) -> &'static str {
         ForwardMode::Nat => "nat",
         ForwardMode::DsrL2 => "dsr-l2",
         ForwardMode::DsrIpip => "dsr-ipip",
+        ForwardMode::DsrGue => "dsr-gue",
+        ForwardMode::FullNat => "full-nat",
     }
 }
 

@@ -1,12 +1,17 @@
 //! The reverse lookup of nat: {backend address, port, protocol} must lead to one frontend.
+//!
+//! A single port has an entry of its own, which is found before that of a range, as its frontend is. So a single port and a
+//! range of one VIP get on with each other as long as the backend keeps the port.
+
+mod wide;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::frontends::{PlacedFrontend, placed};
 use super::served;
-use crate::config::draft::{BackendDraft, Draft};
-use crate::config::problem::{Problem, Problems};
+use crate::config::draft::{BackendDraft, Draft, PoolDraft, ServiceDraft};
+use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::Span;
 use crate::model::{ForwardMode, Protocol};
 
@@ -19,14 +24,18 @@ struct Replier<'d> {
 
 pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     let mut repliers: HashMap<(IpAddr, u16, Protocol), Replier<'_>> = HashMap::new();
+    let mut wide = wide::Sources::default();
     let mut reported: HashSet<(Span, Span)> = HashSet::new();
     for (name, service, _, pool) in served(draft) {
         if pool.mode.as_ref().is_none_or(|mode| mode.value != ForwardMode::Nat) {
             continue;
         }
+        check_networks(name, service, problems);
+        check_ports(name, service, pool, problems);
         for frontend in placed(name, service) {
             for backend in &pool.backends {
                 let replier = Replier { frontend, backend };
+                wide.add(replier);
                 let Some(key) = reply_source(replier) else { continue };
                 let Some(first) = repliers.get(&key).copied() else {
                     repliers.insert(key, replier);
@@ -44,14 +53,46 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
             }
         }
     }
+    wide.check(&mut reported, problems);
 }
 
-/// Where the replies come from, if backend and VIP have one family.
+/// Replies say nothing of the address that the client asked for.
+fn check_networks(name: &str, service: &ServiceDraft, problems: &mut Problems) {
+    for network in service.vips.iter().filter(|vip| vip.value.single().is_none()) {
+        let message = format!(
+            "service {} has the network {}, and nat cannot tell to which of its addresses a reply belongs",
+            quoted(name),
+            network.value
+        );
+        let hint = "use mode = \"full-nat\" or a DSR mode, or list the addresses one by one, each with a pool of its own";
+        problems.push(Problem::relation(network.span.clone(), message, hint));
+    }
+}
+
+/// With a port of its own a backend would get packets of all ports of a range there.
+fn check_ports(name: &str, service: &ServiceDraft, pool: &PoolDraft, problems: &mut Problems) {
+    let Some(wide) = service.ports.iter().find(|ports| ports.value.one().is_none()) else { return };
+    for address in pool.backends.iter().filter_map(|backend| backend.address.as_ref()) {
+        let Some(port) = address.value.1 else { continue };
+        let message = format!(
+            "nat cannot bring ports {} of service {} to port {port}: replies would not tell which one a client asked for",
+            wide.value,
+            quoted(name)
+        );
+        let hint = "leave the port out of the backend's address, or use mode = \"full-nat\"";
+        let problem = Problem::relation(address.span.clone(), message, hint);
+        problems.push(problem.related(wide.span.clone(), "the ports"));
+    }
+}
+
+/// Where the replies of a single port come from, if backend and VIP have one family.
 fn reply_source(replier: Replier<'_>) -> Option<(IpAddr, u16, Protocol)> {
     let Replier { frontend, backend } = replier;
     let (address, port) = backend.address.as_ref()?.value;
     let same_family = address.is_ipv4() == frontend.vip.value.is_ipv4();
-    same_family.then_some((address, port.unwrap_or(frontend.port.value), frontend.protocol))
+    frontend.vip.value.single().filter(|_| same_family)?;
+    let own = frontend.ports.value.one()?;
+    Some((address, port.unwrap_or(own), frontend.protocol))
 }
 
 /// The places that differ: the two backends, else the two VIPs, else the two ports.
@@ -59,7 +100,7 @@ fn places(first: Replier<'_>, second: Replier<'_>) -> (Span, Span) {
     if is_same_frontend(first, second) {
         (first.backend.span.clone(), second.backend.span.clone())
     } else if first.frontend.vip.span == second.frontend.vip.span {
-        (first.frontend.port.span.clone(), second.frontend.port.span.clone())
+        (first.frontend.ports.span.clone(), second.frontend.ports.span.clone())
     } else {
         (first.frontend.vip.span.clone(), second.frontend.vip.span.clone())
     }
@@ -67,7 +108,7 @@ fn places(first: Replier<'_>, second: Replier<'_>) -> (Span, Span) {
 
 fn is_same_frontend(first: Replier<'_>, second: Replier<'_>) -> bool {
     first.frontend.vip.span == second.frontend.vip.span
-        && first.frontend.port.span == second.frontend.port.span
+        && first.frontend.ports.span == second.frontend.ports.span
 }
 
 fn is_written_alike(first: &BackendDraft, second: &BackendDraft) -> bool {
@@ -91,7 +132,7 @@ fn clash(first: Replier<'_>, second: Replier<'_>, source: SocketAddr) -> Problem
         first.frontend.shown(),
         second.backend.shown()
     );
-    let hint = if first.frontend.port.value == second.frontend.port.value {
+    let hint = if first.frontend.ports.value == second.frontend.ports.value {
         "give one of them a pool whose backends have another port, or use mode = \"dsr-l2\" or \"dsr-ipip\""
     } else {
         "leave the port out of the backend's address, so that each port keeps its own, or use another \

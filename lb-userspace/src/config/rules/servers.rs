@@ -7,7 +7,7 @@ use super::{pools, services};
 use crate::config::draft::{Draft, PoolDraft};
 use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::{At, Span};
-use crate::model::ForwardMode;
+use crate::model::Prefix;
 
 pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     for (name, pool) in pools(draft) {
@@ -33,7 +33,7 @@ fn check_names(pool_name: &str, pool: &PoolDraft, problems: &mut Problems) {
 
 fn check_addresses(pool_name: &str, pool: &PoolDraft, problems: &mut Problems) {
     // In the DSR modes the port is the service's own, so two backends on one host are the same server.
-    let ports_count = pool.mode.as_ref().is_none_or(|mode| mode.value == ForwardMode::Nat);
+    let ports_count = pool.mode.as_ref().is_none_or(|mode| mode.value.changes_ports());
     let mut first_spans: HashMap<(IpAddr, Option<u16>), &Span> = HashMap::new();
     for address in pool.backends.iter().filter_map(|backend| backend.address.as_ref()) {
         let key = (address.value.0, address.value.1.filter(|_| ports_count));
@@ -58,15 +58,22 @@ fn shown((address, port): (IpAddr, Option<u16>)) -> String {
 
 /// A packet to such a backend would come back to the node as a client's.
 fn check_vips(draft: &Draft, problems: &mut Problems) {
-    let mut vips: HashMap<IpAddr, (&str, &At<IpAddr>)> = HashMap::new();
+    let mut vips: HashMap<IpAddr, (&str, &At<Prefix>)> = HashMap::new();
+    let mut networks: Vec<(&str, &At<Prefix>)> = Vec::new();
     for (name, service) in services(draft) {
         for vip in &service.vips {
-            vips.entry(vip.value).or_insert((name, vip));
+            match vip.value.single() {
+                Some(address) => {
+                    vips.entry(address).or_insert((name, vip));
+                }
+                None => networks.push((name, vip)),
+            }
         }
     }
     for backend in draft.pools.values().flat_map(|pool| &pool.backends) {
         let Some(address) = &backend.address else { continue };
-        let Some((service_name, vip)) = vips.get(&address.value.0) else { continue };
+        let within = || networks.iter().copied().find(|(_, network)| network.value.contains(address.value.0));
+        let Some((service_name, vip)) = vips.get(&address.value.0).copied().or_else(within) else { continue };
         let message = format!(
             "{} has the address {}, which is a VIP of service {}",
             backend.shown(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{pools, services};
+use super::{family_name, pools, served, services};
 use crate::config::draft::{BackendDraft, Draft, PoolDraft};
 use crate::config::problem::{Problem, Problems, quoted};
 
@@ -22,6 +22,7 @@ pub(super) fn check(draft: &Draft, warnings: &mut Problems) {
     }
     for (name, pool) in pools(draft) {
         check_dead_after(name, pool, warnings);
+        check_families(draft, name, pool, warnings);
         if used_pools.contains(name) {
             check_backends(name, pool, warnings);
         } else {
@@ -40,6 +41,27 @@ fn check_dead_after(name: &str, pool: &PoolDraft, warnings: &mut Problems) {
             quoted(name)
         );
         warnings.push(Problem::relation(dead_after.span.clone(), message, "add a check, or remove it"));
+    }
+}
+
+/// Backends of a family of which the pool serves no VIP.
+fn check_families(draft: &Draft, name: &str, pool: &PoolDraft, warnings: &mut Problems) {
+    if pool.mode.as_ref().is_none_or(|mode| mode.value.is_tunnel()) {
+        return;
+    }
+    let vips =
+        || served(draft).filter(|(_, _, pool, _)| *pool == name).flat_map(|(_, service, ..)| &service.vips);
+    for is_ipv4 in [true, false] {
+        let idle = pool.backends.iter().find_map(|backend| {
+            backend.address.as_ref().filter(|address| address.value.0.is_ipv4() == is_ipv4)
+        });
+        let Some(idle) = idle.filter(|_| vips().next().is_some()) else { continue };
+        if !vips().any(|vip| vip.value.is_ipv4() == is_ipv4) {
+            let family = family_name(idle.value.0);
+            let message = format!("pool {} has {family} backends and serves no {family} VIP", quoted(name));
+            let hint = format!("add an {family} VIP to a service of the pool, or remove them");
+            warnings.push(Problem::relation(idle.span.clone(), message, hint));
+        }
     }
 }
 

@@ -1,17 +1,20 @@
 //! The maps, typed, and the operations on them.
 
+use super::super::op::{address_key, is_address};
 use super::super::{Capacity, Dataplane, DataplaneError, Observed, Op, Region};
 use super::flows::Flows;
 use super::mmap::MappedArray;
 use super::places::{Entry, PlaceTable};
+use super::prefixes::PrefixTable;
 use super::{KernelDataplane, KernelError};
 use aya::Ebpf;
 use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Zeroable;
 use lb_common::abi::{
-    Backend, BackendCounters, BackendFlags, BackendIdentity, FlowCounters, FlowKey, FlowValue, Link,
-    Recorder, ReverseEntry, ServiceCounters, ServiceEntry, Settings, Slot, TrafficCounters, VERDICT_NUMBERS,
-    names, place,
+    Address, Backend, BackendCounters, BackendFlags, BackendIdentity, FlowCounters, FlowKey, FlowValue, Link,
+    NetworkValue, PortsKey, RangeValue, Recorder, ReverseEntry, ReverseRangeValue, SNAT_ADDRESSES,
+    ServiceCounters, ServiceEntry, ServiceValue, Settings, Slot, TrafficCounters, VERDICT_NUMBERS, names,
+    place,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +34,11 @@ unsafe impl<T: bytemuck::Pod> aya::Pod for Raw<T> {}
 pub(super) struct Maps {
     capacity: Capacity,
     services: PlaceTable<ServiceEntry>,
+    ranges: PrefixTable<PortsKey, RangeValue>,
+    networks: PrefixTable<Address, NetworkValue>,
     reverse: PlaceTable<ReverseEntry>,
+    reverse_ranges: PrefixTable<PortsKey, ReverseRangeValue>,
+    snat: MappedArray<Address>,
     slots: MappedArray<Slot>,
     backends: MappedArray<Backend>,
     identities: MappedArray<BackendIdentity>,
@@ -77,7 +84,15 @@ fn take_flows(ebpf: &mut Ebpf) -> Result<Flows, KernelError> {
     }
 }
 
-fn refused(action: &'static str, map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
+fn take_prefixes<K: bytemuck::Pod, V: bytemuck::Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    capacity: u32,
+) -> Result<PrefixTable<K, V>, KernelError> {
+    Ok(PrefixTable::new(take(ebpf, name)?, name, capacity))
+}
+
+pub(super) fn refused(action: &'static str, map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
     move |source| DataplaneError::Map { action, map, source }
 }
 
@@ -86,7 +101,11 @@ impl Maps {
         Ok(Self {
             capacity,
             services: take_places(ebpf, names::SERVICES, capacity.service_keys())?,
+            ranges: take_prefixes(ebpf, names::RANGES, capacity.ranges())?,
+            networks: take_prefixes(ebpf, names::NETWORKS, capacity.services)?,
             reverse: take_places(ebpf, names::REVERSE, capacity.reverse())?,
+            reverse_ranges: take_prefixes(ebpf, names::REVERSE_RANGES, capacity.reverse_ranges())?,
+            snat: take_mapped(ebpf, names::SNAT, SNAT_ADDRESSES)?,
             slots: take_mapped(ebpf, names::SLOTS, capacity.slots)?,
             backends: take_mapped(ebpf, names::BACKENDS, capacity.backends)?,
             identities: take_mapped(ebpf, names::IDENTITIES, capacity.backends)?,
@@ -108,6 +127,18 @@ impl Maps {
     fn read_settings(&self) -> Result<Settings, DataplaneError> {
         let Raw(settings) = self.settings.get(&0, 0).map_err(refused("read", names::SETTINGS))?;
         Ok(settings)
+    }
+
+    /// Addresses to send from, those that are not zero.
+    fn snat_addresses(&self) -> Result<BTreeMap<u32, Address>, DataplaneError> {
+        let mut addresses = BTreeMap::new();
+        for index in 0..self.snat.entries() {
+            let address = self.snat.read(index)?;
+            if address != [0; 4] {
+                addresses.insert(index, address);
+            }
+        }
+        Ok(addresses)
     }
 
     /// Replaces a backend. While its words change, the entry says that it is not resolved, so that a packet takes
@@ -143,7 +174,10 @@ pub(super) fn wait_for_readers() {
 impl Dataplane for KernelDataplane {
     fn observe(&self) -> Result<Observed, DataplaneError> {
         let maps = &self.maps;
-        let services: BTreeMap<_, _> = maps.services.entries()?.into_iter().collect();
+        let (addresses, services): (Vec<_>, Vec<_>) =
+            maps.services.entries()?.into_iter().partition(|(key, _)| is_address(key));
+        let services: BTreeMap<_, _> = services.into_iter().collect();
+        let ranges = maps.ranges.entries()?;
         let reverse = maps.reverse.entries()?.into_iter().collect();
         let mut backends = BTreeMap::new();
         for index in 0..maps.identities.entries() {
@@ -153,7 +187,8 @@ impl Dataplane for KernelDataplane {
             }
         }
         let mut tables = BTreeMap::new();
-        for value in services.values().filter(|value| value.slot_count > 0) {
+        let frontends = services.values().chain(ranges.values());
+        for value in frontends.filter(|value| value.slot_count > 0) {
             let region = Region::of(value);
             if let std::collections::btree_map::Entry::Vacant(entry) = tables.entry(region) {
                 let slots = (0..region.count).map(|at| maps.slots.read(region.offset.saturating_add(at)));
@@ -167,7 +202,12 @@ impl Dataplane for KernelDataplane {
             capacity: maps.capacity,
             settings: maps.read_settings()?,
             services,
+            addresses: addresses.into_iter().map(|(key, value)| (key.address, value.index)).collect(),
+            ranges,
+            networks: maps.networks.entries()?,
             reverse,
+            reverse_ranges: maps.reverse_ranges.entries()?,
+            snat: maps.snat_addresses()?,
             backends,
             tables,
             devices: devices.map_err(refused("read", names::DEVICES))?,
@@ -212,6 +252,22 @@ impl Dataplane for KernelDataplane {
             }
             Op::PutService(key, value) => maps.services.put(*key, *value, wait_for_readers),
             Op::DeleteService(key) => maps.services.delete(key),
+            Op::PutAddress(address, flags) => {
+                let value = ServiceValue::of_address(*flags);
+                maps.services.put(address_key(*address), value, wait_for_readers)
+            }
+            Op::DeleteAddress(address) => maps.services.delete(&address_key(*address)),
+            Op::PutRange(prefix, value) => maps.ranges.put(prefix, value),
+            Op::DeleteRange(prefix) => maps.ranges.delete(prefix),
+            Op::PutNetwork(prefix, value) => maps.networks.put(prefix, value),
+            Op::DeleteNetwork(prefix) => maps.networks.delete(prefix),
+            Op::PutReverseRange(prefix, value) => maps.reverse_ranges.put(prefix, value),
+            Op::DeleteReverseRange(prefix) => maps.reverse_ranges.delete(prefix),
+            Op::PutSnat { index, address } => maps.snat.write(*index, address),
+            Op::SetLookups(lookups) => {
+                let settings = Settings { lookups: *lookups, ..maps.read_settings()? };
+                maps.write_settings(&settings)
+            }
             Op::WaitForReaders => {
                 wait_for_readers();
                 Ok(())

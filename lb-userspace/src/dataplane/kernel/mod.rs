@@ -11,6 +11,7 @@ mod maps;
 mod mmap;
 mod pins;
 mod places;
+mod prefixes;
 pub mod probe;
 mod programs;
 mod sys;

@@ -1,0 +1,41 @@
+//! Health checks need a port to ask at.
+
+use super::{pools, services};
+use crate::config::draft::{Draft, PoolDraft, ServiceDraft};
+use crate::config::problem::{Problem, Problems, quoted};
+
+pub(super) fn check(draft: &Draft, problems: &mut Problems) {
+    for (name, pool) in pools(draft) {
+        let Some(check) = &pool.check else { continue };
+        let has_port = |check: &crate::model::Check| check.port.is_some();
+        let known = draft.checks.get(&check.value).and_then(|check| check.check.as_ref());
+        if known.is_none_or(has_port) || !lacks_port(pool) {
+            continue;
+        }
+        let of_pool = |service: &ServiceDraft| service.pool.as_ref().is_some_and(|pool| pool.value == name);
+        let users: Vec<_> = services(draft).into_iter().filter(|(_, service)| of_pool(service)).collect();
+        let ports = users.iter().flat_map(|(_, service)| &service.ports);
+        // A service whose ports could not be read may have one.
+        let may_have_one = users.iter().any(|(_, service)| service.ports.is_empty());
+        if users.is_empty() || may_have_one || ports.clone().any(|ports| ports.value.one().is_some()) {
+            continue;
+        }
+        let message = format!(
+            "the check {} does not know at which port to ask the backends of pool {}: no service of it listens on a \
+             single port",
+            quoted(&check.value),
+            quoted(name)
+        );
+        let hint = "write the port in the check (port = 80) or in the backends' addresses";
+        problems.push(Problem::relation(check.span.clone(), message, hint));
+    }
+}
+
+/// Whether a backend has no port of its own.
+fn lacks_port(pool: &PoolDraft) -> bool {
+    let changes_ports = pool.mode.as_ref().is_none_or(|mode| mode.value.changes_ports());
+    pool.backends
+        .iter()
+        .filter_map(|backend| backend.address.as_ref())
+        .any(|address| address.value.1.is_none() || !changes_ports)
+}
