@@ -32,7 +32,7 @@ const UPLOAD_CHUNKS: usize = 16;
 const DOWNLOAD: &str = "/bytes/300000";
 
 /// Nothing takes longer unless it is broken, on an emulated machine either.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Time of one of several attempts.
 const ATTEMPT: Duration = Duration::from_secs(3);
@@ -215,13 +215,13 @@ fn a_bond_is_attached_to_natively_and_serves_by_the_port_that_is_up() -> Result<
     // The bridge has one port per host: the second cable goes by a host that is nothing but a switch.
     let first = bed.switch.join(End::new(node, "port1"))?;
     let (second_switch, patch) = (bed.lab.bridge("second")?, bed.lab.host("patch")?);
-    bed.switch.join(End::new(&patch, "a"))?;
-    second_switch.join(End::new(&patch, "b"))?;
+    bed.switch.join(End::new(&patch, "patch1"))?;
+    second_switch.join(End::new(&patch, "patch2"))?;
     second_switch.join(End::new(node, "port2"))?;
     for command in [
         "link add cross type bridge stp_state 0",
-        "link set a master cross",
-        "link set b master cross",
+        "link set patch1 master cross",
+        "link set patch2 master cross",
         "link set cross up",
     ] {
         patch.ip(command)?;
