@@ -73,7 +73,7 @@ fn datagrams_of_8000_bytes_and_their_answers_arrive_intact_through_nat() -> Resu
         .collect();
     let _lbd = serve(&bed, &[NODE_FRONT, NODE_BACK], "assign", &services)?;
     let stop = Arc::<AtomicBool>::default();
-    let result = thread::scope(|scope| {
+    thread::scope(|scope| {
         let mut servers = Vec::new();
         for [backend] in backends {
             let socket = server.enter(|| UdpSocket::bind(SocketAddr::new(backend, HTTP_PORT)))??;
@@ -86,6 +86,5 @@ fn datagrams_of_8000_bytes_and_their_answers_arrive_intact_through_nat() -> Resu
             server.join().map_err(|_| anyhow::anyhow!("a server panicked"))??;
         }
         result
-    });
-    result
+    })
 }

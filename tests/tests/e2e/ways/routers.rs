@@ -33,7 +33,7 @@ const FAR_NETWORKS: [(&str, &str); 2] = [("-4", "10.9.0.0/24"), ("-6", "2001:db8
 
 struct Far {
     bed: Bed,
-    far: Host,
+    server: Host,
     /// Routers, and their links to the back segment.
     inner: Vec<(Host, Link)>,
     _segment: Bridge,
@@ -79,7 +79,7 @@ fn site(routers: usize) -> Result<Far> {
         inner.push((router, link));
     }
     let web = start_web(&far)?;
-    Ok(Far { bed, far, inner, _segment: segment, _web: web })
+    Ok(Far { bed, server: far, inner, _segment: segment, _web: web })
 }
 
 /// The far server sends by the router of this number.
@@ -100,12 +100,12 @@ fn get(host: &Host, vip: IpAddr, path: &str) -> Result<http::Response> {
 fn backends_behind_a_router_and_clients_on_link_and_behind_a_gateway() -> Result<()> {
     let site = site(1)?;
     let fleet = &site.bed.fleet;
-    send_by(&site.far, 1)?;
+    send_by(&site.server, 1)?;
     for ((family, network), gateway) in FAR_NETWORKS.iter().zip(gateways(1)) {
         fleet.node.ip(&format!("{family} route add {network} via {gateway}"))?;
     }
     for (vip, gateway) in Mode::DsrIpip.vips().into_iter().zip(["10.9.0.3", "2001:db8:9::3"]) {
-        own_vip(&site.far, vip, ip(gateway)?)?;
+        own_vip(&site.server, vip, ip(gateway)?)?;
     }
     let near = fleet.lab.host("near")?;
     fleet.front.join(End::new(&near, "eth0").address("203.0.113.50/24").address("2001:db8:2::50/64"))?;
@@ -154,7 +154,7 @@ fn of_two_routers_to_the_backends_one_may_die() -> Result<()> {
         let used = used_gateway(&fleet.node, FAR[at])?;
         let (dying, other) = if used == one[at] { (1, 2) } else { (2, 1) };
         ensure!(used == gateways(dying)[at], "{vip} is reached by {used}");
-        send_by(&site.far, other)?;
+        send_by(&site.server, other)?;
         let lbd = serve(&site.bed, &[NODE_FRONT, NODE_BACK], "assign", &services)?;
         get(&fleet.client, vip, "/")?;
         let link = &site.inner[dying - 1].1;
