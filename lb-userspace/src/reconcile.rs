@@ -16,6 +16,7 @@ mod backends;
 mod clearing;
 mod frontends;
 mod keys;
+mod links;
 mod reverse;
 mod slow_start;
 mod snat;
@@ -66,6 +67,8 @@ pub struct Desired<'a> {
     pub hops: &'a BTreeMap<IpAddr, Option<Hop>>,
     /// Interfaces to allow redirects to.
     pub devices: &'a BTreeSet<u32>,
+    /// VLAN interfaces that frames may leave by, with port and tags.
+    pub links: &'a BTreeMap<u32, abi::Link>,
     /// Shares of their weight, out of [`FULL_SHARE`], of backends that are starting slowly; all others have it whole.
     pub shares: &'a BTreeMap<BackendName, u32>,
     /// Backends whose connections are given up.
@@ -182,6 +185,7 @@ impl Reconciler {
     pub fn plan(&mut self, desired: &Desired<'_>, observed: &Observed) -> Result<Plan, ReconcileError> {
         let mut ops = Vec::new();
         ops.extend(desired.devices.difference(&observed.devices).map(|ifindex| Op::PutDevice(*ifindex)));
+        links::plan_additions(desired, observed, &mut ops);
         let snat = snat::plan_snat(desired, observed, &mut ops)?;
         let entries = backends::plan_backends(desired, observed, &snat, &mut ops)?;
         clearing::plan_ways(desired, &entries, observed, &mut ops);
@@ -194,6 +198,7 @@ impl Reconciler {
         reverse.plan_additions(observed, &mut ops)?;
         planned.plan_switch(observed, &mut ops);
         planned.plan_removals(observed, &mut ops);
+        links::plan_removals(desired, observed, &entries, &mut ops);
         if placed.complete {
             let leftovers = Leftovers {
                 desired,

@@ -1,6 +1,6 @@
 //! The netlink room against the kernel, in network namespaces of its own. Needs root, `ip` and veth.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs::File;
 use std::future::Future;
@@ -16,7 +16,8 @@ use lb_userspace::netlink::announce::announce;
 use lb_userspace::netlink::sysctl::{self, Family};
 use lb_userspace::netlink::{
     Address, CacheState, Link, Mac, Medium, NeighbourKey, NeighbourState, Netlink, NetlinkError, NextHop,
-    NextHopError, NextHopTable, Resolver, ResolverOptions, XdpAttachment, XdpAttachmentMode,
+    NextHopError, NextHopTable, PortKind, Resolver, ResolverOptions, Vlan, VlanProtocol, XdpAttachment,
+    XdpAttachmentMode, offload, trunk,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
@@ -246,6 +247,88 @@ fn links_are_listed_with_what_the_datapath_needs() -> Result<()> {
     })
 }
 
+/// Whether the kernel makes VLAN interfaces; if not, a test of them says so and ends.
+fn has_vlans(namespace: &Namespace) -> bool {
+    let made = namespace.ip("link add link n0 name probe type vlan id 1").is_ok();
+    if made {
+        let _ = namespace.ip("link del probe");
+    } else {
+        eprintln!("not run: this kernel has no VLAN interfaces (CONFIG_VLAN_8021Q)");
+    }
+    made
+}
+
+#[test]
+fn vlans_are_seen_with_their_trunk() -> Result<()> {
+    let pair = Pair::new()?;
+    if !has_vlans(&pair.node) {
+        return Ok(());
+    }
+    pair.node.ip("link add link n0 name n0.300 type vlan protocol 802.1ad id 300")?;
+    pair.node.ip("link add link n0.300 name inner type vlan id 4094")?;
+    // Its parent is in another namespace: nothing can be said of its trunk.
+    let peer = &pair.peer.name;
+    pair.node.ip(&format!("link add link n0 name n0.7 netns {peer} type vlan id 7"))?;
+    pair.node.block_on(|| async {
+        let links = links_by_index().await?;
+        let named = |name: &str| links.values().find(|link| link.name == name).context(name.to_owned());
+        let (n0, outer, inner) = (named("n0")?.index, named("n0.300")?, named("inner")?);
+        let of_outer = Vlan { id: 300, protocol: VlanProtocol::Provider, parent: n0 };
+        let of_inner = Vlan { id: 4_094, protocol: VlanProtocol::Customer, parent: outer.index };
+        assert_eq!((outer.vlan, inner.vlan), (Some(of_outer), Some(of_inner)));
+        let below = trunk(&links, inner.index).context("no trunk")?;
+        assert_eq!((below.port, below.tags), (n0, vec![of_outer, of_inner]));
+        Ok(())
+    })?;
+    pair.peer.block_on(|| async {
+        let link = Netlink::open()?.link_by_name("n0.7").await?;
+        assert_eq!((link.kind.as_deref(), link.vlan), (Some("vlan"), None));
+        Ok(())
+    })
+}
+
+#[test]
+fn ports_of_bridges_are_seen_and_no_vlan_where_there_is_none() -> Result<()> {
+    let pair = Pair::new()?;
+    for command in [
+        "link add br0 type bridge",
+        "link add v0 type veth peer name v1",
+        "link set v0 master br0",
+        "link add m0 link n0 type macvlan",
+    ] {
+        pair.node.ip(command)?;
+    }
+    pair.node.block_on(|| async {
+        let links = links_by_index().await?;
+        let named = |name: &str| links.values().find(|link| link.name == name).context(name.to_owned());
+        for name in ["n0", "br0", "m0"] {
+            assert_eq!((named(name)?.vlan, trunk(&links, named(name)?.index)), (None, None), "{name}");
+        }
+        let port = named("v0")?;
+        assert_eq!((port.port_kind, port.controller), (Some(PortKind::Bridge), Some(named("br0")?.index)));
+        assert_eq!((named("v1")?.port_kind, named("v1")?.controller), (None, None));
+        Ok(())
+    })
+}
+
+async fn links_by_index() -> Result<BTreeMap<u32, Link>> {
+    Ok(Netlink::open()?.links().await?.into_iter().map(|link| (link.index, link)).collect())
+}
+
+#[test]
+fn it_is_seen_whether_a_card_takes_tags_off() -> Result<()> {
+    let pair = Pair::new()?;
+    let takes_off = || pair.node.enter(|| offload::takes_vlan_tags_off("n0"));
+    for on in [true, false] {
+        let setting = if on { "on" } else { "off" };
+        run("ip", &["netns", "exec", &pair.node.name, "ethtool", "-K", "n0", "rxvlan", setting])?;
+        assert_eq!(takes_off()??, on);
+    }
+    assert!(pair.node.enter(|| offload::takes_vlan_tags_off("none0"))?.is_err());
+    assert!(offload::takes_vlan_tags_off("a-name-that-is-too-long").is_err());
+    Ok(())
+}
+
 #[test]
 fn a_foreign_xdp_program_is_seen_with_mode_and_id() -> Result<()> {
     const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
@@ -353,6 +436,152 @@ fn next_hops_on_link_and_through_gateways() -> Result<()> {
         let gateway = netlink.next_hop(address("192.0.2.1")).await?.gateway;
         let either = [Some(address("10.77.0.2")), Some(address("10.77.0.3"))];
         assert!(either.contains(&gateway), "{gateway:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn next_hops_through_link_local_gateways_and_gateways_in_no_network_of_ours() -> Result<()> {
+    let pair = Pair::new()?;
+    let shown = pair.peer.ip("-6 -o addr show dev p0 scope link")?;
+    let link_local =
+        shown.split_whitespace().find(|word| word.starts_with("fe80")).context("no link-local")?;
+    let link_local = link_local.split('/').next().context("address")?;
+    pair.node.ip(&format!("route add 2001:db8:ffff::/48 via {link_local} dev n0"))?;
+    pair.node.ip("route add 198.51.100.0/24 via 172.31.9.9 dev n0 onlink")?;
+    pair.peer.ip("addr add 172.31.9.9/32 dev p0")?;
+    pair.node.block_on(|| async {
+        let resolver = Resolver::spawn(ResolverOptions::default())?;
+        let mut table = resolver.table();
+        let ways = [("2001:db8:ffff::9", link_local), ("198.51.100.9", "172.31.9.9")];
+        resolver.update(addresses(&ways.map(|(destination, _)| destination)))?;
+        wait_for(&mut table, "resolved through their gateways", |table| {
+            ways.iter().all(|(destination, gateway)| {
+                matches!(table.get(&address(destination)), Some(Ok(hop))
+                    if hop.gateway == Some(address(gateway)) && hop.destination_mac == Some(PEER_MAC))
+            })
+        })
+        .await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn of_several_next_hops_one_that_falls_silent_is_left_and_found_again() -> Result<()> {
+    let pair = Pair::new()?;
+    pair.node.sysctl("net/ipv4/fib_multipath_use_neigh", "1")?;
+    pair.node.ip("route add 192.0.2.0/24 nexthop via 10.77.0.2 nexthop via 10.77.0.3")?;
+    pair.node.ip(
+        "route add 2001:db8:9::/64 nexthop via 2001:db8:77::2 dev n0 nexthop via 2001:db8:77::3 dev n0",
+    )?;
+    for family in ["ipv4", "ipv6"] {
+        pair.node.sysctl(&format!("net/{family}/neigh/n0/retrans_time_ms"), "100")?;
+    }
+    for (destination, prefix) in [("192.0.2.1", "10.77.0."), ("2001:db8:9::1", "2001:db8:77::")] {
+        let bits = if destination.contains(':') { 64 } else { 24 };
+        pair.node.block_on(|| async {
+            let resolver = Resolver::spawn(ResolverOptions::default())?;
+            let mut table = resolver.table();
+            resolver.update(addresses(&[destination]))?;
+            let by = |table: &NextHopTable| table.get(&address(destination))?.as_ref().ok()?.gateway;
+            let resolved = |table: &NextHopTable| destination_mac(table, destination).is_some();
+            wait_for(&mut table, "resolved", resolved).await?;
+            let used = by(&table.borrow()).context("no gateway")?;
+            let dead = format!("{used}/{bits} dev p0");
+            pair.peer.ip(&format!("addr del {dead}"))?;
+            // As when the kernel, or the resolver's next round, asks.
+            pair.node.ip(&format!("neigh change {used} dev n0 nud probe"))?;
+            let moved = |table: &NextHopTable| by(table) != Some(used) && resolved(table);
+            let took = wait_for(&mut table, "the other gateway", moved).await?;
+            ensure!(took < Duration::from_secs(3), "{destination}: it took {took:?}");
+            ensure!(by(&table.borrow()).is_some_and(|other| other.to_string().starts_with(prefix)));
+            pair.peer.ip(&format!("addr add {dead}{}", if bits == 64 { " nodad" } else { "" }))?;
+            wait_for(&mut table, "the first gateway again", |table| by(table) == Some(used)).await?;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// A router's word that a packet of this node's is too big (RFC 792, RFC 4443), about one that embeds `protocol`.
+fn too_big(from: &str, to: &str, embedded_destination: &str, protocol: u8, mtu: u16) -> Result<Vec<u8>> {
+    let (source, router, destination) = (address(to), address(from), address(embedded_destination));
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let header = |protocol: u8, length: u16, source: IpAddr, destination: IpAddr| {
+        let [high, low] = length.to_be_bytes();
+        let mut bytes = if source.is_ipv4() {
+            vec![0x45, 0, high, low, 0, 0, 0x40, 0, 64, protocol, 0, 0]
+        } else {
+            vec![0x60, 0, 0, 0, high, low, protocol, 64]
+        };
+        bytes.extend(octets(source));
+        bytes.extend(octets(destination));
+        if source.is_ipv4() {
+            let sum = internet_checksum(&bytes);
+            bytes[10..12].copy_from_slice(&sum);
+        }
+        bytes
+    };
+    let embedded = [header(protocol, 1_500, source, destination), vec![0x45; 8]].concat();
+    let [high, low] = mtu.to_be_bytes();
+    let kind = if source.is_ipv4() { [3, 4] } else { [2, 0] };
+    let mut icmp = [&kind[..], &[0, 0, 0, 0, high, low], &embedded].concat();
+    let length = u16::try_from(icmp.len())?;
+    let pseudo = match (router, source) {
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            [&from.octets()[..], &to.octets(), &u32::from(length).to_be_bytes(), &[0, 0, 0, 58]].concat()
+        }
+        _ => Vec::new(),
+    };
+    let sum = internet_checksum(&[pseudo, icmp.clone()].concat());
+    icmp[2..4].copy_from_slice(&sum);
+    let (ether_type, outer) = if source.is_ipv4() {
+        ([0x08, 0x00], header(1, 20 + length, router, source))
+    } else {
+        ([0x86, 0xdd], header(58, length, router, source))
+    };
+    Ok([&NODE_MAC[..], &PEER_MAC, &ether_type, &outer, &icmp].concat())
+}
+
+fn internet_checksum(bytes: &[u8]) -> [u8; 2] {
+    let sum = bytes.chunks(2).fold(0_u32, |sum, pair| {
+        let sum = sum + u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+        (sum & 0xffff) + (sum >> 16)
+    });
+    // Two words of 16 bits: the fold above keeps the sum below 2^16.
+    (!u16::try_from(sum).unwrap_or(u16::MAX)).to_be_bytes()
+}
+
+#[test]
+fn a_router_that_complains_of_a_tunnels_packet_is_believed_at_once() -> Result<()> {
+    let pair = Pair::new()?;
+    pair.node.ip("route add 198.51.100.0/24 via 10.77.0.2")?;
+    pair.node.ip("route add 2001:db8:ffff::/48 via 2001:db8:77::2")?;
+    let cases = [
+        ("10.77.0.2", "10.77.0.1", "198.51.100.9", 4),
+        ("10.77.0.2", "10.77.0.1", "198.51.100.10", 41),
+        ("2001:db8:77::2", "2001:db8:77::1", "2001:db8:ffff::9", 4),
+        ("2001:db8:77::2", "2001:db8:77::1", "2001:db8:ffff::10", 41),
+    ];
+    pair.node.block_on(|| async {
+        let options = ResolverOptions { follow_tunnel_path_mtu: true, ..ResolverOptions::default() };
+        let resolver = Resolver::spawn(options)?;
+        let mut table = resolver.table();
+        resolver.update(addresses(&cases.map(|(_, _, destination, _)| destination)))?;
+        let mtu = |table: &NextHopTable, destination: &str| {
+            table.get(&address(destination)).and_then(|hop| Some(hop.as_ref().ok()?.mtu))
+        };
+        for (from, to, destination, protocol) in cases {
+            wait_for(&mut table, "the link's MTU", |table| mtu(table, destination) == Some(1_500)).await?;
+            let frame = too_big(from, to, destination, protocol, 1_400)?;
+            pair.peer.enter(|| send_frame("p0", &frame))??;
+            let learned = |table: &NextHopTable| mtu(table, destination) == Some(1_400);
+            let took = wait_for(&mut table, &format!("the MTU to {destination}"), learned).await?;
+            ensure!(took < Duration::from_secs(1), "{destination}: it took {took:?}");
+        }
         Ok(())
     })
 }
@@ -616,7 +845,8 @@ fn the_resolver_keeps_default_gateways_resolved() -> Result<()> {
     pair.node.block_on(|| async {
         let netlink = Netlink::open()?;
         let ifindex = netlink.link_by_name("n0").await?.index;
-        let _resolver = Resolver::spawn(ResolverOptions { follow_default_gateways: true })?;
+        let _resolver =
+            Resolver::spawn(ResolverOptions { follow_default_gateways: true, ..ResolverOptions::default() })?;
         let reachable = async |gateway| {
             let key = NeighbourKey { ifindex, address: address(gateway) };
             wait_for_state(&netlink, key, CacheState::Reachable).await

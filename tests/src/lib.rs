@@ -7,11 +7,14 @@
 
 pub mod bins;
 mod bpf;
+pub mod configuration;
 pub mod decap_fixtures;
 pub mod fixtures;
+pub mod hosts;
 pub mod http;
 pub mod lab;
 pub mod programs;
 pub mod site;
 pub mod unbroken;
+pub mod upload;
 pub mod xdp;

@@ -103,6 +103,7 @@ fn fill(dataplane: &mut KernelDataplane, model: &Model) -> anyhow::Result<()> {
         healthy: &names.collect(),
         hops: &pool.backends.iter().map(|backend| (backend.address, Some(hop))).collect(),
         devices: &std::collections::BTreeSet::default(),
+        links: &std::collections::BTreeMap::default(),
         shares: &std::collections::BTreeMap::default(),
         dead: &std::collections::BTreeSet::default(),
         given_up: &std::collections::BTreeSet::default(),

@@ -1,7 +1,7 @@
 //! A new configuration takes effect, whole or not at all.
 
 use super::state::{Loaded, State};
-use super::{AgentError, attach, desired, vips};
+use super::{AgentError, attach, desired, ports, vips};
 use crate::config::Parsed;
 use crate::dataplane::Dataplane as _;
 use crate::health::Health;
@@ -39,8 +39,11 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
     let mut warnings: Vec<String> = parsed.warnings.entries().map(|entry| entry.message).collect();
     warnings.extend(restart_needed(&former.node, &model.node));
     warnings.extend(moves_flows(&former, &model));
-    let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode);
-    notices.extend(vips::enable_forwarding(&model));
+    let links = state.links();
+    let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode, &links);
+    notices.extend(ports::notices(&model.node, &links));
+    notices.extend(ports::offload_notices(&model.node, &links));
+    notices.extend(vips::enable_forwarding(&model, &links));
     notices.extend(vips::assign(&state.netlink, &model).await);
     notices
         .extend(vips::withdraw_elsewhere(&state.netlink, &model).await.err().map(|error| error.to_string()));

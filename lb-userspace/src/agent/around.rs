@@ -1,11 +1,12 @@
 //! The world as the agent sees it: health, next hops, interfaces, clocks.
 
-use super::desired;
 use super::state::State;
+use super::{desired, ports};
 use crate::dataplane::Observed;
 use crate::health::{BackendId, TargetStatus};
 use crate::keeper::{Now, Sight, Surroundings};
 use crate::model::Model;
+use crate::netlink::LinkTable;
 use crate::reconcile::Hop;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,16 +16,18 @@ use std::time::Instant;
 pub struct Around {
     checked: BTreeMap<BackendId, TargetStatus>,
     hops: BTreeMap<IpAddr, Option<Hop>>,
-    devices: BTreeSet<u32>,
+    attached: BTreeSet<u32>,
+    links: LinkTable,
 }
 
 impl Around {
     /// What is known now.
     pub fn of(state: &State) -> Self {
-        let hops = desired::hops(&state.hops());
-        let mut devices: BTreeSet<u32> = state.interfaces.iter().map(|interface| interface.ifindex).collect();
-        devices.extend(hops.values().flatten().map(|hop| hop.ifindex));
-        Self { checked: state.health(), hops, devices }
+        let links = state.links();
+        let mut hops = desired::hops(&state.hops());
+        hops.values_mut().flatten().for_each(|hop| *hop = ports::fitted(*hop, &links));
+        let attached = state.interfaces.iter().map(|interface| interface.ifindex).collect();
+        Self { checked: state.health(), hops, attached, links }
     }
 }
 
@@ -42,11 +45,15 @@ impl Surroundings for Around {
     }
 
     fn see(&self, model: &Model, observed: &Observed) -> Sight {
+        let vlans = ports::vlans(&model.node, &self.links, &self.hops);
+        let mut devices = ports::devices(&model.node, &self.links, &self.hops, &vlans);
+        devices.extend(&self.attached);
         Sight {
             healthy: desired::healthy(model, &self.checked, &desired::in_use(observed)),
             dead: desired::dead(model, &self.checked, Instant::now()),
             hops: self.hops.clone(),
-            devices: self.devices.clone(),
+            devices,
+            links: vlans,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Attaching the program to the configured interfaces.
 
 use super::AgentError;
+use super::ports::Links;
 use super::state::State;
 use crate::api::types::{AttachMode, InterfaceInfo};
 use crate::dataplane::kernel::{Attached, KernelDataplane, KernelError, program_name};
@@ -109,11 +110,23 @@ async fn no_interface(netlink: &Netlink, name: &str) -> AgentError {
 }
 
 /// Sentences for operators about interfaces that run in generic mode without having been told to.
-pub fn notices(interfaces: &[InterfaceInfo], mode: XdpMode) -> Vec<String> {
+pub fn notices(interfaces: &[InterfaceInfo], mode: XdpMode, links: &Links) -> Vec<String> {
+    let is_of_kind = |interface: &InterfaceInfo, kind| {
+        links.get(&interface.ifindex).is_some_and(|link| link.kind.as_deref() == Some(kind))
+    };
     interfaces
         .iter()
         .filter(|interface| interface.mode == AttachMode::Generic && mode != XdpMode::Generic)
         .map(|interface| {
+            if is_of_kind(interface, "bond") {
+                return format!(
+                    "{0} runs XDP in generic mode, which is slow: a bond has native mode (Linux 5.15) if each of its ports \
+                     has, carries no other XDP program, and its mode is balance-rr, active-backup, balance-xor or 802.3ad \
+                     (without the hash policy vlan+srcmac); mend that and run `lbd remove` and start again, or switch merging \
+                     off, or large packets are dropped as too big: ethtool -K {0} gro off",
+                    interface.name
+                );
+            }
             format!(
                 "{} runs XDP in generic mode, which is slow: its driver refuses native mode (it has none, the MTU is too \
                  large, or it has too few queues); switch merging off, or large packets are dropped as too big: \

@@ -1,5 +1,6 @@
 //! Starting, running, ending and removing.
 
+use super::ports::{self, Links};
 use super::rates::RateMeter;
 use super::state::{Loaded, State};
 use super::{Agent, AgentError, attach, desired, privileges, report, tend, vips};
@@ -114,7 +115,8 @@ async fn start(
     }
     let observed = dataplane.observe()?;
     let former_health = former_health(&observed);
-    let resolver = Resolver::spawn(ResolverOptions { follow_default_gateways: true })?;
+    let resolver =
+        Resolver::spawn(ResolverOptions { follow_default_gateways: true, follow_tunnel_path_mtu: true })?;
     resolver.update(desired::destinations(&model, &observed))?;
     wait_for_next_hops(&resolver, &desired::destinations(&model, &observed)).await;
     let (mut runner, health_events) = Runner::new();
@@ -131,6 +133,7 @@ async fn start(
         resolver,
         netlink,
         interfaces: Vec::new(),
+        concerned: Vec::new(),
         notices: Vec::new(),
         started: Instant::now(),
         events: events.clone(),
@@ -161,9 +164,12 @@ async fn serve(state: &mut State) -> Result<(), AgentError> {
         tracing::info!("maps of an earlier lbd taken over");
     }
     tokio::task::block_in_place(|| state.reconcile_to(&model))?;
-    let mut notices = vips::enable_forwarding(&model);
+    let links = read_links(&state.netlink).await?;
+    let mut notices = vips::enable_forwarding(&model, &links);
+    notices.extend(ports::notices(&model.node, &links));
+    notices.extend(ports::offload_notices(&model.node, &links));
     let interfaces = attach::attach_all(&mut state.dataplane, &state.netlink, &model.node, &[]).await?;
-    notices.extend(attach::notices(&interfaces, model.node.xdp_mode));
+    notices.extend(attach::notices(&interfaces, model.node.xdp_mode, &links));
     state.interfaces = interfaces;
     for name in state.dataplane.linked_interfaces()? {
         if !model.node.interfaces.contains(&name) {
@@ -188,6 +194,11 @@ async fn serve(state: &mut State) -> Result<(), AgentError> {
     let how = if adopted { "taken over" } else { "new" };
     state.event(EventKind::Datapath, &names.join(", "), &format!("attached; maps are {how}"));
     Ok(())
+}
+
+/// Every interface, asked now.
+async fn read_links(netlink: &Netlink) -> Result<Links, AgentError> {
+    Ok(netlink.links().await?.into_iter().map(|link| (link.index, link)).collect())
 }
 
 /// Takes away the maps of a start that failed, unless they were there before.
@@ -231,6 +242,7 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let mut hops = agent.state.lock().await.resolver.table();
+    let mut links = agent.state.lock().await.resolver.links();
     let mut timer = tokio::time::interval(RESYNC_INTERVAL);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::new();
@@ -246,10 +258,32 @@ async fn main_loop(agent: &Agent, mut health_events: mpsc::Receiver<HealthEvent>
                 }
             }
             Ok(()) = hops.changed() => agent.state.lock().await.reconcile("next hops"),
+            Ok(()) = links.changed() => {
+                let links = links.borrow_and_update().clone();
+                on_links(agent, &links).await;
+            }
             () = tokio::time::sleep_until(tending.next()) => tending.look(agent).await,
             _ = timer.tick() => resync(agent).await,
         }
     }
+}
+
+/// An interface came, went or changed. What is attached and assigned is looked at only where that concerns the node's own
+/// interfaces: a host of containers has new ones all the time.
+async fn on_links(agent: &Agent, links: &Links) {
+    let mut state = agent.state.lock().await;
+    let model = state.loaded.model.clone();
+    let concerned: Vec<_> = ports::forwarding(&model.node, links).into_iter().cloned().collect();
+    if concerned == state.concerned {
+        return;
+    }
+    state.concerned = concerned;
+    state.reconcile("interfaces");
+    for problem in vips::enable_forwarding(&model, links) {
+        tracing::warn!("{problem}");
+    }
+    drop(state);
+    resync(agent).await;
 }
 
 async fn reload(agent: &Agent) {
@@ -277,7 +311,10 @@ async fn resync(agent: &Agent) {
             state.event(EventKind::Alarm, "node", problem);
         }
     }
-    let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode);
+    let links = state.links();
+    let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode, &links);
+    notices.extend(ports::notices(&model.node, &links));
+    notices.extend(ports::offload_notices(&model.node, &links));
     notices.extend(problems);
     state.notices = notices;
 }

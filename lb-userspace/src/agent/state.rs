@@ -9,7 +9,7 @@ use crate::dataplane::kernel::KernelDataplane;
 use crate::health::{self, Runner, TargetStatus};
 use crate::keeper::Keeper;
 use crate::model::Model;
-use crate::netlink::{Netlink, NextHopTable, Resolver};
+use crate::netlink::{Link, LinkTable, Netlink, NextHopTable, Resolver};
 use crate::telemetry::events::{EventKind, EventLog};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -50,6 +50,8 @@ pub struct State {
     pub netlink: Netlink,
     /// Where the program is attached.
     pub interfaces: Vec<InterfaceInfo>,
+    /// The node's interfaces and their VLANs as last looked at.
+    pub concerned: Vec<Link>,
     /// What operators should know as long as it is so.
     pub notices: Vec<String>,
     /// When the agent started.
@@ -62,6 +64,11 @@ impl State {
     /// The next hops as they are known now.
     pub fn hops(&self) -> NextHopTable {
         self.resolver.table().borrow().clone()
+    }
+
+    /// Every interface as it is known now.
+    pub fn links(&self) -> LinkTable {
+        self.resolver.links().borrow().clone()
     }
 
     /// The state of every checked backend.

@@ -1,50 +1,91 @@
 //! VIPs on the node, and what the node's stack needs for forwarding.
 
+use super::ports::{self, Links};
 use super::state::State;
 use crate::api::types::VipInfo;
 use crate::model::{ForwardMode, Model, VipOwnership};
-use crate::netlink::{Netlink, NetlinkError, announce, sysctl};
-use std::collections::BTreeSet;
+use crate::netlink::{Address, Link, Netlink, NetlinkError, announce, sysctl};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Puts the model's VIPs on the first interface, and takes those away that the agent put there and nobody wants any
+/// Puts the model's VIPs on the node's interfaces, and takes those away that the agent put there and nobody wants there any
 /// more. Failures are returned as sentences: one VIP that fails must not keep the others from serving.
+///
+/// A VIP goes to the interface, or VLAN on top of one, that has an address in the same network: its clients, or their
+/// gateway, ask for it there, and IPv6 answers only where it is. Without such a network it goes to the first interface.
 pub async fn assign(netlink: &Netlink, model: &Model) -> Vec<String> {
-    let Some(interface) = model.node.interfaces.first() else { return Vec::new() };
+    let (links, addresses) = match read(netlink).await {
+        Ok(read) => read,
+        Err(error) => return vec![format!("VIPs cannot be assigned: {error}")],
+    };
+    let homes = ports::interfaces(&model.node, &links);
+    let Some(first) = homes.first() else {
+        return vec![format!(
+            "VIPs cannot be assigned: there is none of the interfaces {}",
+            model.node.interfaces.join(", ")
+        )];
+    };
     let wanted = match model.node.vips {
         VipOwnership::Assign => model.node_addresses(),
         VipOwnership::External => BTreeSet::new(),
     };
+    let mut keep: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
     let mut problems = Vec::new();
-    let link = match netlink.link_by_name(interface).await {
-        Ok(link) => link,
-        Err(error) => return vec![format!("VIPs cannot be assigned: {error}")],
-    };
-    let present: BTreeSet<IpAddr> = match netlink.addresses(link.index).await {
-        Ok(addresses) => addresses.iter().map(|address| address.address).collect(),
-        Err(error) => return vec![format!("VIPs cannot be assigned: {error}")],
-    };
-    for vip in wanted.difference(&present) {
-        match netlink.add_vip(link.index, *vip).await {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::info!("VIP {vip} added to {interface}");
-                if let Err(error) = announce::announce(&link, *vip) {
-                    tracing::warn!("{error}");
-                }
-            }
-            Err(error) => problems.push(format!("VIP {vip} cannot be added to {interface}: {error}")),
+    for vip in wanted {
+        let home = homes.iter().find(|link| is_on_link(vip, of(&addresses, link))).unwrap_or(first);
+        keep.entry(home.index).or_default().insert(vip);
+        if of(&addresses, home).iter().all(|present| present.address != vip) {
+            problems.extend(add(netlink, home, vip).await.err());
         }
     }
-    problems.extend(withdraw(netlink, link.index, &wanted).await.err().map(|error| error.to_string()));
+    for link in &homes {
+        let keep = keep.remove(&link.index).unwrap_or_default();
+        let is_unwanted = |address: &Address| address.ours && !keep.contains(&address.address);
+        if of(&addresses, link).iter().any(is_unwanted) {
+            problems.extend(withdraw(netlink, link.index, &keep).await.err().map(|error| error.to_string()));
+        }
+    }
     problems
 }
 
-/// Takes the agent's own VIPs off every interface but the one that has them now.
+async fn add(netlink: &Netlink, link: &Link, vip: IpAddr) -> Result<(), String> {
+    match netlink.add_vip(link.index, vip).await {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            tracing::info!("VIP {vip} added to {}", link.name);
+            if let Err(error) = announce::announce(link, vip) {
+                tracing::warn!("{error}");
+            }
+            Ok(())
+        }
+        Err(error) => Err(format!("VIP {vip} cannot be added to {}: {error}", link.name)),
+    }
+}
+
+/// Every interface, and the addresses of each.
+async fn read(netlink: &Netlink) -> Result<(Links, BTreeMap<u32, Vec<Address>>), NetlinkError> {
+    let links = netlink.links().await?.into_iter().map(|link| (link.index, link)).collect();
+    Ok((links, netlink.all_addresses().await?))
+}
+
+fn of<'a>(addresses: &'a BTreeMap<u32, Vec<Address>>, link: &Link) -> &'a [Address] {
+    addresses.get(&link.index).map_or(&[], Vec::as_slice)
+}
+
+/// Whether one of an interface's own addresses is in a network that has `vip` too.
+fn is_on_link(vip: IpAddr, addresses: &[Address]) -> bool {
+    addresses.iter().any(|address| !address.ours && address.network_has(vip))
+}
+
+/// Takes the agent's own VIPs off every interface that packets of services do not come in by.
 pub async fn withdraw_elsewhere(netlink: &Netlink, model: &Model) -> Result<(), NetlinkError> {
-    let home = model.node.interfaces.first();
-    for link in netlink.links().await?.iter().filter(|link| Some(&link.name) != home) {
-        withdraw(netlink, link.index, &BTreeSet::new()).await?;
+    let (links, addresses) = read(netlink).await?;
+    let homes: BTreeSet<u32> = ports::interfaces(&model.node, &links).iter().map(|link| link.index).collect();
+    let elsewhere = addresses
+        .iter()
+        .filter(|(index, addresses)| !homes.contains(index) && addresses.iter().any(|address| address.ours));
+    for (index, _) in elsewhere {
+        withdraw(netlink, *index, &BTreeSet::new()).await?;
     }
     Ok(())
 }
@@ -71,23 +112,24 @@ pub async fn withdraw(
     Ok(gone)
 }
 
-/// Switches on what the return paths of `nat` and `full-nat` need: forwarding (the FIB lookup answers only then), and for packets
-/// that are left to the stack for want of a neighbour, sources that are the node's own VIPs.
-pub fn enable_forwarding(model: &Model) -> Vec<String> {
+/// Switches on what the return paths of `nat` and `full-nat` need on the node's interfaces and their VLANs: forwarding (the FIB
+/// lookup answers only then), and for packets that are left to the stack for want of a neighbour, sources that are the node's
+/// own VIPs.
+pub fn enable_forwarding(model: &Model, links: &Links) -> Vec<String> {
     if !model.pools.values().any(|pool| matches!(pool.mode, ForwardMode::Nat | ForwardMode::FullNat)) {
         return Vec::new();
     }
     let mut problems = Vec::new();
-    for interface in &model.node.interfaces {
-        let changes = sysctl::enable_forwarding(interface)
-            .and_then(|changes| Ok((changes, sysctl::set_accept_local(interface, true)?)));
+    for Link { name, .. } in ports::forwarding(&model.node, links) {
+        let changes = sysctl::enable_forwarding(name)
+            .and_then(|changes| Ok((changes, sysctl::set_accept_local(name, true)?)));
         match changes {
             Ok((changes, local)) => {
                 for change in changes.into_iter().chain(local) {
                     tracing::info!("{change} (nat and full-nat pools return through this node)");
                 }
             }
-            Err(error) => problems.push(format!("nat replies may not pass {interface}: {error}")),
+            Err(error) => problems.push(format!("nat replies may not pass {name}: {error}")),
         }
     }
     problems
@@ -95,6 +137,9 @@ pub fn enable_forwarding(model: &Model) -> Vec<String> {
 
 /// Where the model's VIPs and the addresses that `full-nat` sends from are. Networks are routed here, on no interface.
 pub async fn report(state: &State) -> Vec<VipInfo> {
+    let addresses = state.netlink.all_addresses().await.unwrap_or_default();
+    let links = state.links();
+    let interfaces = ports::interfaces(&state.loaded.model.node, &links);
     let mut vips = Vec::new();
     let model = &state.loaded.model;
     let snat = model.snat_addresses();
@@ -103,15 +148,13 @@ pub async fn report(state: &State) -> Vec<VipInfo> {
         vips.push(VipInfo { address, prefix_bits, ..VipInfo::nowhere(address) });
     }
     for address in model.node_addresses() {
-        let mut info = VipInfo { sends: snat.contains(&address), ..VipInfo::nowhere(address) };
-        for interface in &state.interfaces {
-            let addresses = state.netlink.addresses(interface.ifindex).await.unwrap_or_default();
-            if let Some(found) = addresses.iter().find(|found| found.address == address) {
-                info = VipInfo { interface: Some(interface.name.clone()), owned: found.ours, ..info };
-                break;
-            }
-        }
-        vips.push(info);
+        let found = interfaces.iter().find_map(|link| {
+            let found = of(&addresses, link).iter().find(|found| found.address == address)?;
+            Some((link.name.clone(), found.ours))
+        });
+        let owned = found.as_ref().is_some_and(|(_, ours)| *ours);
+        let interface = found.map(|(name, _)| name);
+        vips.push(VipInfo { sends: snat.contains(&address), interface, owned, ..VipInfo::nowhere(address) });
     }
     vips
 }

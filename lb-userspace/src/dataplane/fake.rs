@@ -106,6 +106,7 @@ impl Dataplane for FakeDataplane {
             backends: backends.collect(),
             tables,
             devices: self.devices.clone(),
+            links: self.tables.links.clone(),
         })
     }
 
@@ -113,6 +114,12 @@ impl Dataplane for FakeDataplane {
         match op {
             Op::PutDevice(ifindex) => {
                 self.devices.insert(*ifindex);
+            }
+            Op::PutLink(ifindex, link) => {
+                self.tables.links.insert(*ifindex, *link);
+            }
+            Op::DeleteLink(ifindex) => {
+                self.tables.links.remove(ifindex);
             }
             Op::PutBackend { index, identity, backend } => {
                 let entry = self.tables.backends.get_mut(*index as usize);

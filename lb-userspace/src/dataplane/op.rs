@@ -1,9 +1,9 @@
 //! What is in the maps, and the operations that change it.
 
 use lb_common::abi::{
-    Address, Backend, BackendIdentity, NetworkValue, PortsKey, RECORD_KINDS, REVERSE_PER_BACKEND, RangeValue,
-    RecordRate, Recording, ReverseKey, ReverseRangeValue, ReverseValue, ServiceKey, ServiceValue, Settings,
-    Slot,
+    Address, Backend, BackendIdentity, Link, NetworkValue, PortsKey, RECORD_KINDS, REVERSE_PER_BACKEND,
+    RangeValue, RecordRate, Recording, ReverseKey, ReverseRangeValue, ReverseValue, ServiceKey, ServiceValue,
+    Settings, Slot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,6 +121,8 @@ pub struct Observed {
     pub tables: BTreeMap<Region, Vec<Slot>>,
     /// Interfaces that can be redirected to.
     pub devices: BTreeSet<u32>,
+    /// VLAN interfaces.
+    pub links: BTreeMap<u32, Link>,
 }
 
 /// Backend indexes, one place each: quick where every slot is asked.
@@ -190,6 +192,10 @@ impl Observed {
 pub enum Op {
     /// Allows redirects to an interface.
     PutDevice(u32),
+    /// Says by which port, and with which tags, frames of a VLAN interface leave.
+    PutLink(u32, Link),
+    /// The opposite.
+    DeleteLink(u32),
     /// Writes a backend's entry and who it belongs to.
     PutBackend {
         /// Its index.

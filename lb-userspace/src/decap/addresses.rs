@@ -60,6 +60,8 @@ mod tests {
             kind: kind.map(str::to_owned),
             lower,
             controller: None,
+            port_kind: None,
+            vlan: None,
             xdp: None,
         }
     }

@@ -13,7 +13,7 @@ use crate::model::Model;
 use crate::phases::{self, Census, PhaseCounts, Phases, View, take_census};
 use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identities};
 use crate::sessions::{self, SessionBook};
-use lb_common::abi::{FlowCounters, Lookups, Recording};
+use lb_common::abi::{FlowCounters, Link, Lookups, Recording};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -43,6 +43,8 @@ pub struct Sight {
     pub hops: BTreeMap<IpAddr, Option<Hop>>,
     /// Interfaces to allow redirects to.
     pub devices: BTreeSet<u32>,
+    /// VLAN interfaces, see [`Desired::links`].
+    pub links: BTreeMap<u32, Link>,
 }
 
 /// The time, on both clocks.
@@ -122,6 +124,7 @@ impl Keeper {
             healthy: &sight.healthy,
             hops: &sight.hops,
             devices: &sight.devices,
+            links: &sight.links,
             shares: &shares,
             dead: &sight.dead,
             given_up: &self.given_up,

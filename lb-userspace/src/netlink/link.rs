@@ -2,10 +2,12 @@
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+    InfoPortKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+    XdpAttached,
 };
 use rustix::io::Errno;
 
+use super::vlan::{self, Vlan};
 use super::{Mac, Netlink, NetlinkError};
 
 /// A network interface as the kernel shows it.
@@ -31,6 +33,10 @@ pub struct Link {
     pub lower: Option<u32>,
     /// Index of the bond, bridge or VRF that this interface is a port of.
     pub controller: Option<u32>,
+    /// What kind of port it is there.
+    pub port_kind: Option<PortKind>,
+    /// What its frames are tagged with, if it is a VLAN interface whose parent is in this network namespace.
+    pub vlan: Option<Vlan>,
     /// The XDP program on it, anybody's.
     pub xdp: Option<XdpAttachment>,
 }
@@ -43,6 +49,17 @@ pub enum Medium {
     /// The node itself.
     Loopback,
     /// Anything else: tunnels without link-layer addresses, `InfiniBand`…
+    Other,
+}
+
+/// What an interface is a port of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortKind {
+    /// A bond, which decides about the port's frames.
+    Bond,
+    /// A bridge.
+    Bridge,
+    /// A team, a VRF, Open vSwitch and others.
     Other,
 }
 
@@ -138,11 +155,14 @@ fn from_message(message: &LinkMessage) -> Link {
         kind: None,
         lower: None,
         controller: None,
+        port_kind: None,
+        vlan: None,
         xdp: None,
     };
     for attribute in &message.attributes {
         apply(&mut link, attribute);
     }
+    link.vlan = vlan::of_message(message);
     link
 }
 
@@ -158,9 +178,21 @@ fn apply(link: &mut Link, attribute: &LinkAttribute) {
                 LinkInfo::Kind(kind) => Some(kind.to_string()),
                 _ => None,
             });
+            link.port_kind = infos.iter().find_map(|info| match info {
+                LinkInfo::PortKind(kind) => Some(port_kind(kind)),
+                _ => None,
+            });
         }
         LinkAttribute::Xdp(attributes) => link.xdp = xdp_attachment(attributes),
         _ => {}
+    }
+}
+
+fn port_kind(kind: &InfoPortKind) -> PortKind {
+    match kind {
+        InfoPortKind::Bond => PortKind::Bond,
+        InfoPortKind::Bridge => PortKind::Bridge,
+        _ => PortKind::Other,
     }
 }
 
@@ -199,7 +231,11 @@ fn program_in_order(attribute: &LinkXdp) -> Option<(u8, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::link::{InfoData, InfoKind, InfoVlan, VlanProtocol as NetlinkProtocol};
+    use rtnetlink::packet_core::{Emitable, Parseable};
+
     use super::*;
+    use crate::netlink::VlanProtocol;
 
     #[test]
     fn no_program_is_no_attachment() {
@@ -221,6 +257,45 @@ mod tests {
             [LinkXdp::Attached(XdpAttached::Multiple), LinkXdp::SkbProgId(3), LinkXdp::DrvProgId(8)];
         let expected = XdpAttachment { mode: XdpAttachmentMode::Multiple, program_id: 8 };
         assert_eq!(xdp_attachment(&attributes), Some(expected));
+    }
+
+    /// What is read of a message, through bytes, as the kernel's answers come: not every kernel has bonds and VLANs.
+    fn link(index: u32, attributes: Vec<LinkAttribute>) -> Link {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = attributes;
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        from_message(&LinkMessage::parse(bytes.as_slice()).unwrap())
+    }
+
+    #[test]
+    fn a_vlan_has_its_tag_and_its_parent_if_that_is_here() {
+        let info = |protocol| {
+            let data = InfoData::Vlan(vec![InfoVlan::Id(4_094), InfoVlan::Protocol(protocol)]);
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(data)])
+        };
+        let seen = link(4, vec![LinkAttribute::Link(2), info(NetlinkProtocol::Ieee8021Q)]);
+        let expected = Vlan { id: 4_094, protocol: VlanProtocol::Customer, parent: 2 };
+        assert_eq!((seen.vlan, seen.kind.as_deref()), (Some(expected), Some("vlan")));
+        let seen = link(4, vec![LinkAttribute::Link(2), info(NetlinkProtocol::Ieee8021Ad)]);
+        assert_eq!(seen.vlan, Some(Vlan { protocol: VlanProtocol::Provider, ..expected }));
+        let elsewhere =
+            vec![LinkAttribute::Link(2), LinkAttribute::LinkNetNsId(0), info(NetlinkProtocol::Ieee8021Q)];
+        assert_eq!(link(4, elsewhere).vlan, None);
+        assert_eq!(link(4, vec![LinkAttribute::Link(2)]).vlan, None);
+    }
+
+    #[test]
+    fn a_bond_and_its_port_are_told_apart() {
+        let bond = link(7, vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bond)])]);
+        assert_eq!((bond.kind.as_deref(), bond.port_kind, bond.controller), (Some("bond"), None, None));
+        let info = LinkInfo::PortKind(InfoPortKind::Bond);
+        let port = link(3, vec![LinkAttribute::Controller(7), LinkAttribute::LinkInfo(vec![info])]);
+        assert_eq!((port.port_kind, port.controller), (Some(PortKind::Bond), Some(bond.index)));
+        let info = LinkInfo::PortKind(InfoPortKind::Other("ovs".to_owned()));
+        let port = link(4, vec![LinkAttribute::Controller(8), LinkAttribute::LinkInfo(vec![info])]);
+        assert_eq!(port.port_kind, Some(PortKind::Other));
     }
 
     #[test]

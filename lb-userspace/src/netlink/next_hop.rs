@@ -123,6 +123,8 @@ mod tests {
             kind: None,
             lower: None,
             controller: None,
+            port_kind: None,
+            vlan: None,
             xdp: None,
         }
     }

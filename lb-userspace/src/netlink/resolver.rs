@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::events::{Changes, EventSocket};
+use super::path_mtu::PathMtuSockets;
 use super::tracker::Tracker;
-use super::{Netlink, NetlinkError, NextHop, NextHopError};
+use super::{Link, Netlink, NetlinkError, NextHop, NextHopError};
 
 /// Time from the first event to the look-up, so that events that come together cost one.
 const COALESCE_DELAY: Duration = Duration::from_millis(20);
@@ -34,11 +35,17 @@ pub const MAX_DESTINATIONS: usize = 1 << 20;
 /// The way to every destination that was asked for.
 pub type NextHopTable = Arc<BTreeMap<IpAddr, Result<NextHop, NextHopError>>>;
 
+/// Every interface by its index.
+pub type LinkTable = Arc<BTreeMap<u32, Link>>;
+
 /// What else the resolver does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResolverOptions {
     /// Keep the gateways of all default routes resolved too: `bpf_fib_lookup` on the return path needs them.
     pub follow_default_gateways: bool,
+    /// Make the kernel take to heart, and look at once, when a router says that a tunnel's packet is too big
+    /// ([`super::path_mtu`]). Needs `CAP_NET_RAW`; without it path MTUs of tunnels are not learned.
+    pub follow_tunnel_path_mtu: bool,
 }
 
 /// Handle of the task; dropping it ends the task.
@@ -46,6 +53,7 @@ pub struct ResolverOptions {
 pub struct Resolver {
     destinations: watch::Sender<BTreeSet<IpAddr>>,
     table: watch::Receiver<NextHopTable>,
+    links: watch::Receiver<LinkTable>,
     task: JoinHandle<()>,
 }
 
@@ -58,9 +66,11 @@ impl Resolver {
     pub fn spawn(options: ResolverOptions) -> Result<Self, NetlinkError> {
         let session = Session::open(options)?;
         let (destinations, wanted) = watch::channel(BTreeSet::new());
-        let (publisher, table) = watch::channel(NextHopTable::default());
-        let task = tokio::spawn(run(session, options, wanted, publisher));
-        Ok(Self { destinations, table, task })
+        let (hops, table) = watch::channel(NextHopTable::default());
+        let (link_publisher, links) = watch::channel(LinkTable::default());
+        let publishers = Publishers { hops, links: link_publisher };
+        let task = tokio::spawn(run(session, options, wanted, publishers));
+        Ok(Self { destinations, table, links, task })
     }
 
     /// Sets the destinations to follow. The table has an entry for each of them, and no other, soon after.
@@ -86,6 +96,18 @@ impl Resolver {
     pub fn table(&self) -> watch::Receiver<NextHopTable> {
         self.table.clone()
     }
+
+    /// Every interface, now and whenever one changes. Empty until they were first read, which is before the table of next
+    /// hops has its first entry.
+    pub fn links(&self) -> watch::Receiver<LinkTable> {
+        self.links.clone()
+    }
+}
+
+/// Where what was learned is handed on.
+struct Publishers {
+    hops: watch::Sender<NextHopTable>,
+    links: watch::Sender<LinkTable>,
 }
 
 impl Drop for Resolver {
@@ -99,12 +121,12 @@ async fn run(
     first: Session,
     options: ResolverOptions,
     mut destinations: watch::Receiver<BTreeSet<IpAddr>>,
-    table: watch::Sender<NextHopTable>,
+    publishers: Publishers,
 ) {
     let mut session = Ok(first);
     loop {
         let error = match session {
-            Ok(session) => match session.run(&mut destinations, &table).await {
+            Ok(session) => match session.run(&mut destinations, &publishers).await {
                 Ok(()) => return,
                 Err(error) => error,
             },
@@ -119,6 +141,7 @@ async fn run(
 /// One pair of sockets and what was learned through them.
 struct Session {
     events: EventSocket,
+    path_mtu: PathMtuSockets,
     tracker: Tracker,
     pending: Changes,
     /// When to look at what is pending.
@@ -132,9 +155,12 @@ impl Session {
         // Events first: what changes between the two is then looked at again.
         let events = EventSocket::open()?;
         let netlink = Netlink::open()?;
+        let path_mtu =
+            if options.follow_tunnel_path_mtu { PathMtuSockets::open() } else { PathMtuSockets::default() };
         let now = Instant::now();
         Ok(Self {
             events,
+            path_mtu,
             tracker: Tracker::new(netlink, options.follow_default_gateways),
             pending: Changes::all(),
             look_at: Some(now),
@@ -146,7 +172,7 @@ impl Session {
     async fn run(
         mut self,
         destinations: &mut watch::Receiver<BTreeSet<IpAddr>>,
-        table: &watch::Sender<NextHopTable>,
+        publishers: &Publishers,
     ) -> Result<(), NetlinkError> {
         let mut resync = interval(RESYNC_INTERVAL);
         let mut upkeep = interval(UPKEEP_INTERVAL);
@@ -166,13 +192,16 @@ impl Session {
                     let changes = self.tracker.relevant(changes?);
                     self.note(changes, COALESCE_DELAY);
                 }
+                () = self.path_mtu.changed() => {
+                    self.note(Changes { everything: true, ..Changes::default() }, COALESCE_DELAY);
+                }
                 _ = resync.tick() => {
                     self.note(Changes { everything: true, ..Changes::default() }, Duration::ZERO);
                 }
                 _ = upkeep.tick() => self.tracker.ask().await?,
                 () = sleep_until(look_at.unwrap_or(far)), if look_at.is_some() => {
                     let wanted = destinations.borrow_and_update().clone();
-                    self.look(&wanted, table).await?;
+                    self.look(&wanted, publishers).await?;
                 }
             }
         }
@@ -191,13 +220,14 @@ impl Session {
     async fn look(
         &mut self,
         destinations: &BTreeSet<IpAddr>,
-        table: &watch::Sender<NextHopTable>,
+        publishers: &Publishers,
     ) -> Result<(), NetlinkError> {
         let started = Instant::now();
         let changes = std::mem::take(&mut self.pending);
         self.look_at = None;
         self.tracker.look_again(destinations, &changes).await?;
-        publish(table, self.tracker.table());
+        publish_links(&publishers.links, self.tracker.links());
+        publish(&publishers.hops, self.tracker.table());
         self.tracker.ask().await?;
         self.rest_until = Instant::now() + started.elapsed();
         Ok(())
@@ -209,6 +239,16 @@ fn publish(publisher: &watch::Sender<NextHopTable>, table: BTreeMap<IpAddr, Resu
         let changed = **published != table;
         if changed {
             *published = Arc::new(table);
+        }
+        changed
+    });
+}
+
+fn publish_links(publisher: &watch::Sender<LinkTable>, links: &LinkTable) {
+    publisher.send_if_modified(|published| {
+        let changed = *published != *links;
+        if changed {
+            *published = Arc::clone(links);
         }
         changed
     });

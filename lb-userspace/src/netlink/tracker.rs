@@ -1,10 +1,11 @@
 //! What is known about the way to every destination in use, and how it is brought up to date.
 //!
-//! Always holds after [`Tracker::look_again`] succeeded: there is one route result per destination, one link per
-//! egress interface that exists, and one upkeep per neighbour in use and no other.
+//! Always holds after [`Tracker::look_again`] succeeded: there is one route result per destination, every link, and one
+//! upkeep per neighbour in use and no other. Gateways that routes were led away from for their silence count as in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,9 +15,10 @@ use tokio::time::Instant;
 use super::connection::REQUESTS_IN_FLIGHT;
 use super::events::Changes;
 use super::next_hop::{assemble, egress_mac};
+use super::resolver::LinkTable;
 use super::route::Route;
 use super::upkeep::{Question, Upkeep};
-use super::{Link, Mac, Neighbour, NeighbourKey, Netlink, NetlinkError, NextHop, NextHopError};
+use super::{Mac, Neighbour, NeighbourKey, NeighbourState, Netlink, NetlinkError, NextHop, NextHopError};
 
 /// How often the default routes are read again without an event. Less often than the rest, because all routes have
 /// to be read to find them.
@@ -24,6 +26,10 @@ const GATEWAY_RESYNC_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Gateways that are followed at most; a node has one or two.
 const GATEWAYS_LIMIT: usize = 256;
+
+/// A gateway that fell silent, and that no route uses any more, is asked for this long whether it is back: where routes
+/// have several next hops the kernel goes back to it only then.
+const LOST_GATEWAY_TIME: Duration = Duration::from_hours(1);
 
 /// Questions sent in one round of [`Tracker::ask`]: with a round every 200 ms, 5,120 neighbours are confirmed every 8 s.
 const QUESTIONS_PER_ROUND: usize = 128;
@@ -33,9 +39,11 @@ pub(super) struct Tracker {
     netlink: Netlink,
     follow_default_gateways: bool,
     routes: BTreeMap<IpAddr, Result<Route, NextHopError>>,
-    links: BTreeMap<u32, Link>,
+    links: LinkTable,
     gateways: BTreeSet<NeighbourKey>,
     gateways_read_at: Option<Instant>,
+    /// Gateways that fell silent and are not on any way now, and since when.
+    lost: BTreeMap<NeighbourKey, Instant>,
     neighbours: BTreeMap<NeighbourKey, Upkeep>,
 }
 
@@ -46,9 +54,10 @@ impl Tracker {
             netlink,
             follow_default_gateways,
             routes: BTreeMap::new(),
-            links: BTreeMap::new(),
+            links: LinkTable::default(),
             gateways: BTreeSet::new(),
             gateways_read_at: None,
+            lost: BTreeMap::new(),
             neighbours: BTreeMap::new(),
         }
     }
@@ -80,13 +89,59 @@ impl Tracker {
         if changes.everything || changes.default_routes {
             self.read_links().await?;
         }
+        self.lost.retain(|_, since| now.saturating_duration_since(*since) < LOST_GATEWAY_TIME);
+        let before = self.silent_gateways();
+        self.look_at_neighbours(|key| changes.everything || changes.neighbours.contains(key)).await?;
+        let silent = self.silent_gateways();
+        if silent == before {
+            return Ok(());
+        }
+        // Of several next hops the kernel may choose others now.
+        self.read_routes(destinations).await?;
+        self.remember_lost(&silent, now);
+        self.look_at_neighbours(|_| false).await
+    }
+
+    /// Reads the neighbours in use that are new or that `is_due` names, and forgets the others.
+    async fn look_at_neighbours(
+        &mut self,
+        is_due: impl Fn(&NeighbourKey) -> bool,
+    ) -> Result<(), NetlinkError> {
         let wanted = self.wanted_neighbours();
         self.neighbours.retain(|key, _| wanted.contains(key));
-        let is_due = |key: &NeighbourKey| {
-            changes.everything || changes.neighbours.contains(key) || !self.neighbours.contains_key(key)
-        };
-        let keys: Vec<_> = wanted.into_iter().filter(is_due).collect();
+        let is_new_or_due = |key: &NeighbourKey| is_due(key) || !self.neighbours.contains_key(key);
+        let keys: Vec<_> = wanted.into_iter().filter(is_new_or_due).collect();
         self.read_neighbours(keys).await
+    }
+
+    /// Gateways that do not answer.
+    fn silent_gateways(&self) -> BTreeSet<NeighbourKey> {
+        let used = self.gateways_in_use();
+        let candidates = used.iter().chain(self.lost.keys()).copied();
+        let is_silent = |key: &NeighbourKey| {
+            self.neighbours.get(key).is_some_and(|upkeep| upkeep.state() == NeighbourState::Failed)
+        };
+        candidates.filter(is_silent).collect()
+    }
+
+    /// Gateways on the way to some destination.
+    fn gateways_in_use(&self) -> BTreeSet<NeighbourKey> {
+        let routes = self.routes.iter().filter_map(|(destination, route)| {
+            let route = route.as_ref().ok()?;
+            route.gateway.map(|_| route.neighbour(*destination))
+        });
+        routes.collect()
+    }
+
+    /// Keeps those of the `silent` gateways in mind that routes do not use any more.
+    fn remember_lost(&mut self, silent: &BTreeSet<NeighbourKey>, now: Instant) {
+        let used = self.gateways_in_use();
+        self.lost.retain(|key, _| silent.contains(key) && !used.contains(key));
+        for key in silent.difference(&used) {
+            if self.lost.len() < GATEWAYS_LIMIT {
+                self.lost.entry(*key).or_insert(now);
+            }
+        }
     }
 
     async fn read_gateways(&mut self, now: Instant) -> Result<(), NetlinkError> {
@@ -119,22 +174,18 @@ impl Tracker {
     }
 
     async fn read_links(&mut self) -> Result<(), NetlinkError> {
-        let of_routes = self.routes.values().flatten().map(|route| route.ifindex);
-        let of_gateways = self.gateways.iter().map(|key| key.ifindex);
-        let wanted: BTreeSet<u32> = of_routes.chain(of_gateways).collect();
-        self.links.retain(|index, _| wanted.contains(index));
-        for index in wanted {
-            match self.netlink.link_by_index(index).await {
-                Ok(link) => {
-                    self.links.insert(index, link);
-                }
-                Err(NetlinkError::NoSuchLink { .. }) => {
-                    self.links.remove(&index);
-                }
-                Err(error) => keep_if_usable(error, "interface")?,
+        match self.netlink.links().await {
+            Ok(links) => {
+                self.links = Arc::new(links.into_iter().map(|link| (link.index, link)).collect());
+                Ok(())
             }
+            Err(error) => keep_if_usable(error, "interfaces"),
         }
-        Ok(())
+    }
+
+    /// Every interface, as last read.
+    pub fn links(&self) -> &LinkTable {
+        &self.links
     }
 
     /// The neighbours that packets go to now: of every destination that has a usable interface, and the gateways.
@@ -145,6 +196,7 @@ impl Tracker {
             .filter_map(|(destination, route)| Some(route.as_ref().ok()?.neighbour(*destination)));
         of_destinations
             .chain(self.gateways.iter().copied())
+            .chain(self.lost.keys().copied())
             .filter(|key| egress_mac(key.address, self.links.get(&key.ifindex)).is_ok())
             .collect()
     }

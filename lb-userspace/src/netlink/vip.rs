@@ -1,5 +1,6 @@
 //! Addresses of an interface, and the VIPs that the agent puts there.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
@@ -32,6 +33,21 @@ pub struct Address {
     pub tentative: bool,
 }
 
+impl Address {
+    /// Whether `other` is in the network that the address is in.
+    pub fn network_has(&self, other: IpAddr) -> bool {
+        let (bits, mine, other) = match (self.address, other) {
+            (IpAddr::V4(mine), IpAddr::V4(other)) => {
+                (32, u128::from(mine.to_bits()), u128::from(other.to_bits()))
+            }
+            (IpAddr::V6(mine), IpAddr::V6(other)) => (128, mine.to_bits(), other.to_bits()),
+            _ => return false,
+        };
+        let host_bits = u32::saturating_sub(bits, u32::from(self.prefix_length));
+        (mine ^ other).checked_shr(host_bits).unwrap_or(0) == 0
+    }
+}
+
 impl Netlink {
     /// The addresses of an interface, both families.
     ///
@@ -47,6 +63,23 @@ impl Netlink {
             _ => None,
         });
         Ok(addresses.collect())
+    }
+
+    /// The addresses of every interface, both families, by the interface's index.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub async fn all_addresses(&self) -> Result<BTreeMap<u32, Vec<Address>>, NetlinkError> {
+        let query = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let mut addresses: BTreeMap<u32, Vec<Address>> = BTreeMap::new();
+        for answer in self.dump("list addresses", query).await? {
+            if let RouteNetlinkMessage::NewAddress(message) = answer
+                && let Some(address) = from_message(&message)
+            {
+                addresses.entry(message.header.index).or_default().push(address);
+            }
+        }
+        Ok(addresses)
     }
 
     /// Puts a VIP on an interface as /32 or /128, marked as ours. `Ok(false)`: it has the address already, whoever
@@ -128,4 +161,23 @@ fn from_message(message: &AddressMessage) -> Option<Address> {
     // On a point-to-point link IFA_ADDRESS is the other end; without one the two are the same.
     let address = local.or(remote)?;
     Some(Address { address, prefix_length: message.header.prefix_len, ours, tentative })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_the_addresses_of_its_prefix() {
+        let has = |network: &str, prefix_length, other: &str| {
+            let address = network.parse().unwrap();
+            let address = Address { address, prefix_length, ours: false, tentative: false };
+            address.network_has(other.parse().unwrap())
+        };
+        assert!(has("192.0.2.1", 24, "192.0.2.200") && !has("192.0.2.1", 24, "192.0.3.1"));
+        assert!(has("192.0.2.1", 32, "192.0.2.1") && !has("192.0.2.1", 32, "192.0.2.2"));
+        assert!(has("2001:db8::1", 64, "2001:db8::ffff") && !has("2001:db8::1", 64, "2001:db8:0:1::1"));
+        assert!(has("0.0.0.0", 0, "192.0.2.1") && has("::1", 0, "2001:db8::1"));
+        assert!(!has("::1", 0, "192.0.2.1"));
+    }
 }

@@ -65,6 +65,7 @@ fn observed(slot: Slot) -> Observed {
         backends: BTreeMap::new(),
         tables: BTreeMap::from([(Region { offset: 7, count: 251 }, vec![slot; 251])]),
         devices: std::collections::BTreeSet::new(),
+        links: BTreeMap::new(),
     }
 }
 

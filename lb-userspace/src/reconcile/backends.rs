@@ -3,7 +3,7 @@
 //! Always holds: who has an index keeps it; an index changes hands only after nothing named it, see `clearing`.
 
 use super::snat::Snat;
-use super::{BackendName, Desired, Hop, ReconcileError};
+use super::{BackendName, Desired, Hop, ReconcileError, links};
 use crate::dataplane::{Observed, Op};
 use crate::model::{Backend, ForwardMode, Model, Pool, Prefix};
 use lb_common::abi::{self, BackendFlags, BackendIdentity, address};
@@ -62,6 +62,7 @@ pub(super) fn plan_backends(
             if desired.dead.contains(&name) {
                 entry.flags |= BackendFlags::DEAD;
             }
+            links::mark(desired, &mut entry);
             entries.insert(identity.identity, (index, entry));
             if observed.backends.get(&index) != Some(&(identity, entry)) {
                 ops.push(Op::PutBackend { index, identity, backend: entry });
@@ -141,14 +142,14 @@ pub(super) fn with_way(entry: abi::Backend, hop: Option<&Hop>) -> abi::Backend {
             ethernet: ethernet(destination, hop.source_mac),
             ifindex: hop.ifindex,
             mtu_bytes: u16::try_from(hop.mtu_bytes).unwrap_or(u16::MAX),
-            flags: entry.flags | BackendFlags::RESOLVED,
+            flags: (entry.flags & !BackendFlags::TAGGED) | BackendFlags::RESOLVED,
             ..entry
         },
         None => abi::Backend {
             ethernet: [0; 3],
             ifindex: 0,
             mtu_bytes: 0,
-            flags: entry.flags & !BackendFlags::RESOLVED,
+            flags: entry.flags & !(BackendFlags::RESOLVED | BackendFlags::TAGGED),
             ..entry
         },
     }

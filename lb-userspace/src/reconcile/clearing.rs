@@ -8,7 +8,7 @@ use super::frontends::Frontends;
 use super::reverse::Reverse;
 use super::snat::{Run, Snat};
 use super::tables::Placed;
-use super::{Desired, Hop};
+use super::{Desired, Hop, links};
 use crate::dataplane::{Observed, Op};
 use lb_common::abi::{
     self, Address, AddressFlags, BackendFlags, BackendIdentity, Lookups, ReverseValue, ip_address,
@@ -44,6 +44,7 @@ pub(super) fn plan_ways(desired: &Desired<'_>, entries: &Entries, observed: &Obs
         let is_routed = entry.tunnel_source != [0; 4] || entry.port != 0 || entry.snat_count != 0;
         let hop = hop.filter(|hop: &Hop| !hop.gateway || is_routed);
         let mut next = with_way(*entry, hop.as_ref());
+        links::mark(desired, &mut next);
         if given_up {
             next.flags |= BackendFlags::DEAD;
         }

@@ -77,6 +77,7 @@ struct World {
     dead: BTreeSet<BackendName>,
     given_up: BTreeSet<u64>,
     flows_of: BTreeSet<u32>,
+    links: BTreeMap<u32, abi::Link>,
 }
 
 impl World {
@@ -87,6 +88,7 @@ impl World {
             dead: BTreeSet::new(),
             given_up: BTreeSet::new(),
             flows_of: BTreeSet::new(),
+            links: BTreeMap::new(),
         }
     }
 
@@ -106,6 +108,7 @@ impl World {
             healthy: &healthy.collect(),
             hops: &hops,
             devices: &BTreeSet::from([2, 3]),
+            links: &self.links,
             shares: &BTreeMap::new(),
             dead: &self.dead,
             given_up: &self.given_up,
@@ -147,6 +150,11 @@ impl World {
                 let (_, entry) = observed.backends.get(&index).expect("a slot names a backend in use");
                 assert_ne!(entry.flags & BackendFlags::VALID, 0);
             }
+        }
+        for (_, entry) in
+            observed.backends.values().filter(|(_, entry)| entry.flags & BackendFlags::TAGGED != 0)
+        {
+            assert!(observed.links.contains_key(&entry.ifindex), "a tagged backend has its VLAN");
         }
         let nat = abi::ForwardMode::Nat as u8;
         let serves = |value: &ServiceValue| {
@@ -404,6 +412,7 @@ fn entry_of_1(
         healthy: &BTreeSet::new(),
         hops,
         devices: &BTreeSet::new(),
+        links: &BTreeMap::new(),
         shares: &BTreeMap::new(),
         dead: &BTreeSet::new(),
         given_up: &BTreeSet::new(),
@@ -520,4 +529,46 @@ proptest! {
             prop_assert_eq!(world.addresses_served(), served);
         }
     }
+}
+
+#[test]
+fn a_backend_behind_a_vlan_is_tagged_as_long_as_the_vlan_is_there() {
+    let link = abi::Link { port: 7, tags: [0x6400_0081, 0] };
+    let mut world = World::new(CAPACITY);
+    world.links.insert(2, link);
+    let model = model(ForwardMode::Nat, vec![backend(1)], &[[192, 0, 2, 1]]);
+    let ops = world.reach(&model, &[]);
+    assert!(ops.contains(&Op::PutLink(2, link)));
+    let flags = |world: &World| world.dataplane.observe().unwrap().backends[&0].1.flags;
+    assert_ne!(flags(&world) & BackendFlags::TAGGED, 0);
+    let other = abi::Link { tags: [0x6500_0081, 0], ..link };
+    world.links.insert(2, other);
+    assert_eq!(world.reach(&model, &[]), [Op::PutLink(2, other)]);
+    world.links.clear();
+    let ops = world.reach(&model, &[]);
+    assert_eq!(flags(&world) & BackendFlags::TAGGED, 0);
+    assert!(matches!(ops.as_slice(), [Op::PutBackend { .. }, Op::DeleteLink(2)]), "{ops:?}");
+}
+
+#[test]
+fn a_way_that_was_not_looked_up_yet_keeps_its_vlan() {
+    let link = abi::Link { port: 7, tags: [0x6400_0081, 0] };
+    let mut world = World::new(CAPACITY);
+    world.links.insert(2, link);
+    let model = model(ForwardMode::Nat, vec![backend(1)], &[[192, 0, 2, 1]]);
+    world.reach(&model, &[]);
+    // As after a restart: neither ways nor interfaces are known.
+    let desired = Desired {
+        model: &model,
+        healthy: &BTreeSet::from([BackendName { pool: "web".to_owned(), name: "web1".to_owned() }]),
+        hops: &BTreeMap::new(),
+        devices: &BTreeSet::from([2, 3]),
+        links: &BTreeMap::new(),
+        shares: &BTreeMap::new(),
+        dead: &BTreeSet::new(),
+        given_up: &BTreeSet::new(),
+        flows_of: None,
+    };
+    let plan = world.reconciler.plan(&desired, &world.dataplane.observe().unwrap()).unwrap();
+    assert_eq!(plan.ops, []);
 }

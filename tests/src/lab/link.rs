@@ -96,9 +96,20 @@ impl End {
         lines.extend(self.addresses.iter().map(|address| address_line(interface, address)));
         tool::ip_batch(self.host.netns(), &lines)?;
         // Transmit offloads off: an XDP program at the other end must see complete checksums and real segments.
+        // VLAN offloads off: it must see tags in the frame, where a wire has them, and not beside it.
         // GRO on: it makes veth poll, which is what receiving XDP frames (XDP_TX, XDP_REDIRECT) needs.
         let mut ethtool = Command::new("ethtool");
         ethtool.args(["-K", interface, "tx", "off", "tso", "off", "gso", "off", "gro", "on"]);
+        ethtool.args([
+            "txvlan",
+            "off",
+            "rxvlan",
+            "off",
+            "tx-vlan-stag-hw-insert",
+            "off",
+            "rx-vlan-stag-hw-parse",
+            "off",
+        ]);
         self.host.run(ethtool, ETHTOOL_TIMEOUT)?.success()?;
         Ok(())
     }

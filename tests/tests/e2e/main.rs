@@ -17,4 +17,5 @@ mod nginx;
 mod nginx_fleet;
 mod restart;
 mod services;
+mod ways;
 mod weights;

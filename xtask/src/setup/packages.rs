@@ -43,7 +43,7 @@ const fn tool(group: Group, program: &'static str, package: &'static str, why: &
 }
 
 /// Programs that are used as they are.
-pub const TOOLS: [Tool; 10] = [
+pub const TOOLS: [Tool; 11] = [
     tool(Group::Toolchain, "cc", "gcc", "links what cargo compiles"),
     tool(Group::Lab, "ip", "iproute2", "namespaces, links and addresses of the lab"),
     tool(Group::Lab, "ethtool", "ethtool", "turns checksum offload off in the lab"),
@@ -52,6 +52,7 @@ pub const TOOLS: [Tool; 10] = [
     tool(Group::Test, "nginx", NGINX_PACKAGE, "real web servers behind the VIP (no service is started)"),
     tool(Group::Test, "wrk", "wrk", "load on the VIP"),
     tool(Group::Test, "curl", "curl", "single requests to the VIP"),
+    tool(Group::Test, "traceroute", "traceroute", "the way to the VIP, hop by hop"),
     tool(Group::Test, "tcpdump", "tcpdump", "packets on a link of the lab"),
     tool(Group::Test, "bpftool", "bpftool", "shows what is loaded and pinned"),
 ];

@@ -8,10 +8,10 @@ use super::places::{Entry, PlaceTable};
 use super::prefixes::PrefixTable;
 use super::{KernelDataplane, KernelError};
 use aya::Ebpf;
-use aya::maps::{Array, DevMapHash, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Zeroable;
 use lb_common::abi::{
-    Address, Backend, BackendCounters, BackendFlags, BackendIdentity, FlowCounters, FlowKey, FlowValue,
+    Address, Backend, BackendCounters, BackendFlags, BackendIdentity, FlowCounters, FlowKey, FlowValue, Link,
     NetworkValue, PortsKey, RangeValue, Recorder, ReverseEntry, ReverseRangeValue, SNAT_ADDRESSES,
     ServiceCounters, ServiceEntry, ServiceValue, Session, Settings, Slot, TrafficCounters, VERDICT_NUMBERS,
     names, place,
@@ -46,6 +46,7 @@ pub(super) struct Maps {
     backend_counters: PerCpuArray<MapData, Raw<BackendCounters>>,
     verdicts: PerCpuArray<MapData, u64>,
     devices: DevMapHash<MapData>,
+    links: HashMap<MapData, u32, Raw<Link>>,
     settings: Array<MapData, Raw<Settings>>,
     flows: Flows<FlowValue>,
     sessions: Flows<Session>,
@@ -113,6 +114,7 @@ impl Maps {
             backend_counters: take(ebpf, names::BACKEND_COUNTERS)?,
             verdicts: take(ebpf, names::VERDICTS)?,
             devices: take(ebpf, names::DEVICES)?,
+            links: take(ebpf, names::LINKS)?,
             settings: take(ebpf, names::SETTINGS)?,
             flows: take_flows(ebpf, names::FLOWS)?,
             sessions: take_flows(ebpf, names::SESSIONS)?,
@@ -196,6 +198,8 @@ impl Dataplane for KernelDataplane {
             }
         }
         let devices: Result<_, MapError> = maps.devices.keys().collect();
+        let links = maps.links.iter().map(|entry| entry.map(|(ifindex, Raw(link))| (ifindex, link)));
+        let links: Result<_, MapError> = links.collect();
         Ok(Observed {
             capacity: maps.capacity,
             settings: maps.read_settings()?,
@@ -209,6 +213,7 @@ impl Dataplane for KernelDataplane {
             backends,
             tables,
             devices: devices.map_err(refused("read", names::DEVICES))?,
+            links: links.map_err(refused("read", names::LINKS))?,
         })
     }
 
@@ -218,6 +223,13 @@ impl Dataplane for KernelDataplane {
             Op::PutDevice(ifindex) => maps.devices.insert(*ifindex, *ifindex, None, 0).map_err(|source| {
                 DataplaneError::Map { action: "write to", map: names::DEVICES, source: map_error(source) }
             }),
+            Op::PutLink(ifindex, link) => {
+                maps.links.insert(*ifindex, Raw(*link), 0).map_err(refused("write to", names::LINKS))
+            }
+            Op::DeleteLink(ifindex) => match maps.links.remove(ifindex) {
+                Err(MapError::KeyNotFound) => Ok(()),
+                result => result.map_err(refused("write to", names::LINKS)),
+            },
             Op::PutBackend { index, identity, backend } => maps.put_backend(*index, *identity, backend),
             Op::ResetBackendCounters(index) => {
                 reset(&mut maps.backend_counters, *index, names::BACKEND_COUNTERS)

@@ -14,8 +14,8 @@ use crate::ebpf_toolchain::Places;
 use crate::setup::{self, Group};
 use crate::workspace;
 
-/// Integration tests of `lb-tests` that run there. They may use the programs of [`TOOLS`] and `lb-lab`.
-const TARGETS: [&str; 1] = ["kernel_fixtures"];
+/// Integration tests of `lb-tests` that run there. They may use the programs of [`TOOLS`], `lb-lab` and `lbd`.
+const TARGETS: [&str; 2] = ["kernel_fixtures", "trunks"];
 
 /// Programs of the host that come along.
 const TOOLS: [&str; 4] = ["ip", "ethtool", "ping", "sysctl"];
@@ -36,6 +36,12 @@ struct Message {
     target: Option<Target>,
 }
 
+impl Target {
+    fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|is| is == kind)
+    }
+}
+
 /// What a message is about.
 #[derive(Deserialize)]
 struct Target {
@@ -53,27 +59,41 @@ pub fn build() -> Result<Tests> {
     for target in TARGETS {
         command.args(["--test", target]);
     }
-    command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
-    let output = command.output().context("cannot start cargo")?;
+    command.args(["--message-format", "json-render-diagnostics"]);
+    let mut tests = executables(&messages_of(command)?)?;
+    let mut command = workspace::cargo(["build", "-p", "lb-userspace", "--bin", "lbd"]);
+    command.args(["--message-format", "json-render-diagnostics"]);
+    tests.programs.extend(programs(&messages_of(command)?));
+    Ok(tests)
+}
+
+/// What cargo says to programs.
+fn messages_of(mut command: Command) -> Result<String> {
+    let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(output.status.success(), "`{}` ended with {}", workspace::shown(&command), output.status);
-    executables(&String::from_utf8_lossy(&output.stdout))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The programs in cargo's messages.
+fn programs(messages: &str) -> Vec<PathBuf> {
+    artifacts(messages).filter(|(target, _)| target.is("bin")).map(|(_, executable)| executable).collect()
+}
+
+/// Every target with an executable in cargo's messages.
+fn artifacts(messages: &str) -> impl Iterator<Item = (Target, PathBuf)> + '_ {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    messages
+        .filter(|message| message.reason == "compiler-artifact")
+        .filter_map(|message| Some((message.target?, message.executable?)))
 }
 
 /// The executables in cargo's messages.
 fn executables(messages: &str) -> Result<Tests> {
-    let (mut tests, mut programs) = (Vec::new(), Vec::new());
-    for line in messages.lines() {
-        let Ok(message) = serde_json::from_str::<Message>(line) else { continue };
-        let (Some(executable), Some(target)) = (message.executable, message.target) else { continue };
-        if message.reason != "compiler-artifact" {
-            continue;
-        }
-        if target.kind.iter().any(|kind| kind == "test") {
-            tests.push((target.name, executable));
-        } else if target.kind.iter().any(|kind| kind == "bin") {
-            programs.push(executable);
-        }
-    }
+    let mut tests: Vec<(String, PathBuf)> = artifacts(messages)
+        .filter(|(target, _)| target.is("test"))
+        .map(|(target, executable)| (target.name, executable))
+        .collect();
+    let programs = programs(messages);
     tests.sort_by_key(|(name, _)| TARGETS.iter().position(|target| target == name));
     let found: Vec<&str> = tests.iter().map(|(name, _)| name.as_str()).collect();
     ensure!(found == TARGETS, "cargo built {found:?} where {TARGETS:?} were asked for");
@@ -139,12 +159,15 @@ mod tests {
 
     #[test]
     fn tests_and_the_programs_they_start_are_told_apart() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"aya","kind":["lib"]},"executable":null}
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"trunks","kind":["test"]},"executable":"/t/debug/deps/t-1"}
+{"reason":"compiler-artifact","target":{"name":"aya","kind":["lib"]},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"lb-lab","kind":["bin"]},"executable":"/t/debug/lb-lab"}
 {"reason":"compiler-artifact","target":{"name":"kernel_fixtures","kind":["test"]},"executable":"/t/debug/deps/k-1"}
 {"reason":"build-finished","success":true}"#;
         let built = executables(messages).unwrap();
-        assert_eq!(built.tests, [("kernel_fixtures".to_owned(), PathBuf::from("/t/debug/deps/k-1"))]);
+        let test = |name: &str, file: &str| (name.to_owned(), PathBuf::from(file));
+        let expected = [test("kernel_fixtures", "/t/debug/deps/k-1"), test("trunks", "/t/debug/deps/t-1")];
+        assert_eq!(built.tests, expected);
         assert_eq!(built.programs, [PathBuf::from("/t/debug/lb-lab")]);
         assert!(executables("").is_err(), "no test is no success");
     }

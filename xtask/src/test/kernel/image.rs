@@ -18,7 +18,7 @@ use super::{Kernel, directory};
 const METAPACKAGE: &str = "linux-image-cloud-amd64";
 
 /// Modules that the tests use.
-const MODULES: [&str; 1] = ["veth"];
+const MODULES: [&str; 5] = ["veth", "bridge", "tun", "8021q", "bonding"];
 
 /// A kernel, unpacked.
 pub struct Image {
