@@ -52,6 +52,16 @@ pub const fn mapped(v4: u32) -> Address {
     [0, 0, V4_MAPPED_WORD, v4]
 }
 
+/// Copies an address from one place in memory to another, word by word: the compiler would make a call of it that loops over
+/// bytes.
+#[inline(always)]
+pub fn copy_address(to: &mut Address, from: &Address) {
+    for (to, from) in to.iter_mut().zip(from) {
+        // SAFETY: the reference is to a whole, aligned word; volatile keeps the four loads apart.
+        *to = unsafe { core::ptr::read_volatile(from) };
+    }
+}
+
 /// Whether an address is v4-mapped.
 #[inline(always)]
 pub const fn is_mapped(address: Address) -> bool {

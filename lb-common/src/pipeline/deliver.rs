@@ -1,14 +1,14 @@
 //! To the backend of a service, in every mode but `full-nat`, with whatever tags, extension headers and fragments; and the
 //! replies of `nat`.
 
+use super::fragments::{Fate, NO_ADDRESS};
 use super::headers::{Fragment, Headers};
 use super::nat::{self, Replacement, Side};
 use super::send::{self, Way};
 use super::tunnel::{self, Outer};
 use super::{Complaint, Owner, Stage, Step, Verdict, Work, choose, fragments, reply};
 use crate::abi::{
-    Backend, BackendFlags, DropReason, ForwardMode, ForwardReason, FragmentFate, FragmentValue, PassReason,
-    ServiceValue,
+    Backend, BackendFlags, DropReason, ForwardMode, ForwardReason, FragmentFate, PassReason, ServiceValue,
 };
 use crate::tables::{RouteAnswer, Tables, Traffic};
 use crate::wire::Packet;
@@ -55,14 +55,13 @@ fn count<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue, index
     let traffic = Traffic { bytes: u32::from(headers.length_bytes), opens: headers.opens() };
     tables.count_service(service.index, traffic);
     tables.count_backend(index, traffic);
-    let value = FragmentValue {
-        fate: FragmentFate::ToBackend as u8,
+    let fate = Fate {
+        goes: FragmentFate::ToBackend,
         mode: service.mode,
         service_index: service.index,
         backend_index: index,
-        ..FragmentValue::default()
     };
-    fragments::remember(tables, headers, value);
+    fragments::remember(tables, headers, fate, &NO_ADDRESS, &NO_ADDRESS);
 }
 
 /// The answer to the sender of a packet that cannot go on; a drop where there is nobody to tell.

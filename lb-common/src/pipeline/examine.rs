@@ -1,12 +1,12 @@
 //! Whose packet is it? Everything that the fast path left.
 
-use super::fragments;
+use super::fragments::{self, Fate, NO_ADDRESS};
 use super::headers::{Fragment, Headers};
 use super::parse_any::parse_any;
 use super::{Owner, Stage, Step, Verdict, Work};
 use crate::abi::{
-    Address, AddressFlags, DropReason, ForwardMode, FragmentFate, FragmentValue, Lookups, PassReason,
-    PortsKey, ReverseKey, ServiceKey, ServiceValue,
+    Address, AddressFlags, DropReason, ForwardMode, FragmentFate, Lookups, PassReason, PortsKey, ReverseKey,
+    ReverseValue, ServiceKey, ServiceValue, copy_address,
 };
 use crate::tables::Tables;
 use crate::wire::{Packet, icmp};
@@ -14,9 +14,8 @@ use crate::wire::{Packet, icmp};
 /// Parses the packet, finds out whose it is, and writes it into `work`.
 #[inline(always)]
 pub fn examine<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work) -> Step {
-    match parse_any(packet) {
-        Ok(headers) => work.headers = headers,
-        Err(reason) => return Step::Done(Verdict::Pass(reason)),
+    if let Err(reason) = parse_any(packet, &mut work.headers) {
+        return Step::Done(Verdict::Pass(reason));
     }
     let headers = &work.headers;
     if headers.fragment == Fragment::Later {
@@ -45,7 +44,7 @@ pub fn examine<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work
 #[inline(always)]
 fn not_ours<T: Tables>(tables: &T, headers: &Headers, reason: PassReason) -> Step {
     if headers.fragment == Fragment::First && is_vip(tables, headers.flow.destination, headers.v4) {
-        fragments::remember(tables, headers, FragmentValue::default());
+        fragments::remember(tables, headers, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
     }
     Step::Done(Verdict::Pass(reason))
 }
@@ -61,7 +60,11 @@ fn find_reply<T: Tables>(tables: &T, work: &mut Work) -> Step {
     }
     if let Some(reverse) = find_reverse(tables, flow.source, flow.source_port, flow.protocol, headers.v4) {
         work.owner = Owner::Reply;
-        work.reverse = reverse;
+        // Field by field: a copy of the whole would become a call that loops over bytes.
+        copy_address(&mut work.reverse.vip, &reverse.vip);
+        work.reverse.port = reverse.port;
+        work.reverse.service_index = reverse.service_index;
+        work.reverse.backend_index = reverse.backend_index;
         return Step::Go(Stage::Deliver);
     }
     not_ours(tables, headers, PassReason::NoService)
@@ -94,13 +97,13 @@ fn later_fragment<T: Tables>(tables: &T, work: &mut Work) -> Step {
         }
         FragmentFate::ToClient => {
             work.owner = Owner::ReplyFragment;
-            work.reverse.vip = value.source;
+            copy_address(&mut work.reverse.vip, &value.source);
             Step::Go(Stage::Deliver)
         }
         FragmentFate::SessionToBackend | FragmentFate::SessionToClient => {
             work.owner = Owner::SessionFragment;
-            work.source = value.source;
-            work.reverse.vip = value.destination;
+            copy_address(&mut work.source, &value.source);
+            copy_address(&mut work.reverse.vip, &value.destination);
             work.reverse.port = u16::from(fate as u8 == FragmentFate::SessionToClient as u8);
             Step::Go(Stage::Session)
         }
@@ -180,18 +183,18 @@ pub fn find_reverse<T: Tables>(
     port: u16,
     protocol: u8,
     v4: bool,
-) -> Option<crate::abi::ReverseValue> {
+) -> Option<&ReverseValue> {
     if !tables.has_reverse() {
         return None;
     }
     let key = ReverseKey { address, port, protocol, zero: 0 };
     if let Some(value) = tables.reverse(&key, v4) {
-        return Some(*value);
+        return Some(value);
     }
     if tables.lookups() & Lookups::REVERSE_PORTS == 0 {
         return None;
     }
-    tables.reverse_range(&ports_key(address, port, protocol)).copied()
+    tables.reverse_range(&ports_key(address, port, protocol))
 }
 
 #[inline(always)]

@@ -69,6 +69,14 @@ impl Headers {
         Self { ip_offset: ip_offset as u16, transport_offset: transport_offset as u16, ..Self::default() }
     }
 
+    /// Writes down where they are.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "both are below 1024")]
+    pub fn set_offsets(&mut self, ip: usize, transport: usize) {
+        self.ip_offset = ip as u16;
+        self.transport_offset = transport as u16;
+    }
+
     /// Where the headers begin.
     #[inline(always)]
     pub const fn offsets(&self) -> Offsets {

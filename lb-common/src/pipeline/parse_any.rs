@@ -11,17 +11,18 @@ use crate::wire::{Packet, Window, ethernet, icmp, ipv4, ipv6, tcp, vlan};
 /// IPv6 extension headers that are followed at most.
 pub const MOST_EXTENSIONS: usize = 6;
 
-/// Parses a frame. The error is the reason to leave it to the stack.
+/// Parses a frame into `headers`, where they shall lie: a copy of them would be a call that loops over bytes. The error is the
+/// reason to leave it to the stack.
 ///
 /// # Errors
 /// Every [`PassReason`] of a packet that cannot be anybody's.
 #[inline(always)]
-pub fn parse_any<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
+pub fn parse_any<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), PassReason> {
     let window = packet.window();
     let (ether_type, offset) = ether_type(window).ok_or(PassReason::Malformed)?;
     match ether_type {
-        ethernet::TYPE_IPV4 => parse_ipv4(window, packet.len_bytes(), offset),
-        ethernet::TYPE_IPV6 => parse_ipv6(window, packet.len_bytes(), offset),
+        ethernet::TYPE_IPV4 => parse_ipv4(window, packet.len_bytes(), offset, headers),
+        ethernet::TYPE_IPV6 => parse_ipv6(window, packet.len_bytes(), offset, headers),
         _ => Err(PassReason::NotIp),
     }
 }
@@ -44,12 +45,18 @@ fn ether_type(window: Window<'_>) -> Option<(u16, usize)> {
 }
 
 #[inline(always)]
-fn parse_ipv4(window: Window<'_>, len_bytes: usize, offset: usize) -> Result<Headers, PassReason> {
+fn parse_ipv4(
+    window: Window<'_>,
+    len_bytes: usize,
+    offset: usize,
+    headers: &mut Headers,
+) -> Result<(), PassReason> {
     let ip = Ipv4::parse(window, len_bytes, offset)?;
     let transport = offset + ip.header_bytes;
-    let mut headers = Headers::at(offset, transport);
+    headers.set_offsets(offset, transport);
     let room = usize::from(ip.length_bytes) - ip.header_bytes;
     let fragment_offset = ip.fragment_bits & ipv4::FRAGMENT_OFFSET;
+    headers.control = 0;
     headers.fragment = match ip.fragment_bits & ipv4::FRAGMENT_BITS {
         0 => Fragment::Whole,
         _ if fragment_offset == 0 => Fragment::First,
@@ -59,23 +66,29 @@ fn parse_ipv4(window: Window<'_>, len_bytes: usize, offset: usize) -> Result<Hea
     if fragment_offset == u16::from_be(1) && ip.protocol == tcp::PROTOCOL {
         return Err(PassReason::Malformed);
     }
-    let found = parse_inside(window, ip.protocol, transport, room, &mut headers)?;
-    ip.describe(&mut headers, found);
-    Ok(headers)
+    let found = parse_inside(window, ip.protocol, transport, room, headers)?;
+    ip.describe(headers, found);
+    Ok(())
 }
 
 #[inline(always)]
-fn parse_ipv6(window: Window<'_>, len_bytes: usize, offset: usize) -> Result<Headers, PassReason> {
+fn parse_ipv6(
+    window: Window<'_>,
+    len_bytes: usize,
+    offset: usize,
+    headers: &mut Headers,
+) -> Result<(), PassReason> {
     let ip = Ipv6::parse(window, len_bytes, offset)?;
     let walk = Walk::over(window, ip.next_header, offset + ipv6::LEN)?;
     let end = offset + usize::from(ip.length_bytes);
     let Some(room) = end.checked_sub(walk.at) else { return Err(PassReason::Malformed) };
-    let mut headers = Headers::at(offset, walk.at);
+    headers.set_offsets(offset, walk.at);
+    headers.control = 0;
     headers.fragment = walk.fragment;
-    let found = parse_inside(window, walk.protocol, walk.at, room, &mut headers)?;
-    ip.describe(&mut headers, walk.protocol, found);
+    let found = parse_inside(window, walk.protocol, walk.at, room, headers)?;
+    ip.describe(headers, walk.protocol, found);
     headers.identification = walk.identification;
-    Ok(headers)
+    Ok(())
 }
 
 /// Where a chain of extension headers leads (RFC 8200 section 4).

@@ -2,9 +2,10 @@
 
 use super::deliver::{complain, forwarded, translate};
 use super::fast::reply_question;
+use super::fragments::{Fate, NO_ADDRESS};
 use super::nat::{Replacement, Side};
 use super::{Complaint, Owner, Step, Verdict, Work, fragments, send};
-use crate::abi::{ForwardReason, FragmentFate, FragmentValue, PassReason};
+use crate::abi::{ForwardReason, FragmentFate, PassReason};
 use crate::tables::{RouteAnswer, Tables};
 use crate::wire::Packet;
 
@@ -28,14 +29,13 @@ pub fn to_client<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Wo
     if forwarded(step) {
         let bytes = u32::from(work.headers.length_bytes);
         tables.count_reply(entry.service_index, entry.backend_index, bytes);
-        let value = FragmentValue {
-            source: entry.vip,
-            fate: FragmentFate::ToClient as u8,
+        let fate = Fate {
+            goes: FragmentFate::ToClient,
+            mode: 0,
             service_index: entry.service_index,
             backend_index: entry.backend_index,
-            ..FragmentValue::default()
         };
-        fragments::remember(tables, &work.headers, value);
+        fragments::remember(tables, &work.headers, fate, &entry.vip, &NO_ADDRESS);
     }
     step
 }
@@ -43,7 +43,7 @@ pub fn to_client<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Wo
 #[inline(always)]
 fn not_a_reply<T: Tables>(tables: &T, work: &Work, reason: PassReason) -> Step {
     if work.owner as u8 == Owner::Reply as u8 {
-        fragments::remember(tables, &work.headers, FragmentValue::default());
+        fragments::remember(tables, &work.headers, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
     }
     Step::Done(Verdict::Pass(reason))
 }

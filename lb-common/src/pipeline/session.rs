@@ -5,14 +5,15 @@
 
 use super::choose::{self, Sign};
 use super::deliver::{complain, forwarded, translate};
+use super::fragments::{Fate, NO_ADDRESS};
 use super::headers::Headers;
 use super::nat::{Replacement, Side};
 use super::ports::Walk;
 use super::send::{self, Way};
 use super::{Complaint, Owner, Step, Verdict, Work, fragments};
 use crate::abi::{
-    Backend, BackendFlags, DropReason, FlowKey, ForwardMode, ForwardReason, FragmentFate, FragmentValue,
-    PassReason, Session, SessionSeen, SessionState, SessionWay, is_mapped,
+    Backend, BackendFlags, DropReason, FlowKey, ForwardMode, ForwardReason, FragmentFate, PassReason,
+    Session, SessionSeen, SessionState, SessionWay, is_mapped,
 };
 use crate::tables::{Put, RouteQuestion, Tables, Traffic};
 use crate::wire::{Packet, tcp};
@@ -92,7 +93,7 @@ fn of_reply<T: Tables>(tables: &T, work: &Work) -> Result<SessionWay, Step> {
         return Ok(cell.way);
     }
     // The node's own connections.
-    fragments::remember(tables, headers, FragmentValue::default());
+    fragments::remember(tables, headers, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
     Err(Step::Done(Verdict::Pass(PassReason::NoService)))
 }
 
@@ -314,14 +315,11 @@ fn count<T: Tables>(tables: &T, headers: &Headers, way: &SessionWay) {
         tables.count_reply(way.service_index, way.backend_index, bytes);
         FragmentFate::SessionToClient
     };
-    let value = FragmentValue {
-        source: way.source,
-        destination: way.destination,
-        fate: fate as u8,
+    let fate = Fate {
+        goes: fate,
         mode: ForwardMode::FullNat as u8,
         service_index: way.service_index,
         backend_index: way.backend_index,
-        ..FragmentValue::default()
     };
-    fragments::remember(tables, headers, value);
+    fragments::remember(tables, headers, fate, &way.source, &way.destination);
 }
