@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// A datagram in fragments (RFC 791 section 3.2, RFC 8200 section 4.5).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct FragmentKey {
     /// Source address.
     pub source: Address,

@@ -2,14 +2,12 @@
 //! replies of `nat`.
 
 use super::fragments::{Fate, NO_ADDRESS};
-use super::headers::{Fragment, Headers};
+use super::headers::Fragment;
 use super::nat::{self, Replacement, Side};
 use super::send::{self, Way};
 use super::tunnel::{self, Outer};
 use super::{Complaint, Owner, Stage, Step, Verdict, Work, choose, fragments, reply};
-use crate::abi::{
-    Backend, BackendFlags, DropReason, ForwardMode, ForwardReason, FragmentFate, PassReason, ServiceValue,
-};
+use crate::abi::{Backend, BackendFlags, DropReason, ForwardMode, ForwardReason, FragmentFate, PassReason};
 use crate::tables::{RouteAnswer, Tables, Traffic};
 use crate::wire::Packet;
 
@@ -39,7 +37,7 @@ pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work
         Some(ForwardMode::FullNat) | None => Step::Done(Verdict::Drop(DropReason::Inconsistent)),
     };
     if forwarded(step) {
-        count(tables, &work.headers, &work.service, index);
+        count(tables, work, index);
     }
     step
 }
@@ -51,7 +49,8 @@ pub const fn forwarded(step: Step) -> bool {
 }
 
 #[inline(always)]
-fn count<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue, index: u32) {
+fn count<T: Tables>(tables: &T, work: &mut Work, index: u32) {
+    let (headers, service) = (&work.headers, &work.service);
     let traffic = Traffic { bytes: u32::from(headers.length_bytes), opens: headers.opens() };
     tables.count_service(service.index, traffic);
     tables.count_backend(index, traffic);
@@ -61,7 +60,7 @@ fn count<T: Tables>(tables: &T, headers: &Headers, service: &ServiceValue, index
         service_index: service.index,
         backend_index: index,
     };
-    fragments::remember(tables, headers, fate, &NO_ADDRESS, &NO_ADDRESS);
+    fragments::remember(tables, work, fate, &NO_ADDRESS, &NO_ADDRESS);
 }
 
 /// The answer to the sender of a packet that cannot go on; a drop where there is nobody to tell.

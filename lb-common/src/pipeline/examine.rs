@@ -1,7 +1,7 @@
 //! Whose packet is it? Everything that the fast path left.
 
 use super::fragments::{self, Fate, NO_ADDRESS};
-use super::headers::{Fragment, Headers};
+use super::headers::Fragment;
 use super::parse_any::parse_any;
 use super::{Owner, Stage, Step, Verdict, Work};
 use crate::abi::{
@@ -25,7 +25,7 @@ pub fn examine<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work
         return if headers.fragment == Fragment::Whole {
             Step::Go(Stage::Icmp)
         } else {
-            not_ours(tables, headers, PassReason::Fragment)
+            not_ours(tables, work, PassReason::Fragment)
         };
     }
     let flow = &headers.flow;
@@ -42,9 +42,10 @@ pub fn examine<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work
 
 /// A packet that nobody's tables know: it is the node's, and so are the fragments behind it.
 #[inline(always)]
-fn not_ours<T: Tables>(tables: &T, headers: &Headers, reason: PassReason) -> Step {
+fn not_ours<T: Tables>(tables: &T, work: &mut Work, reason: PassReason) -> Step {
+    let headers = &work.headers;
     if headers.fragment == Fragment::First && is_vip(tables, headers.flow.destination, headers.v4) {
-        fragments::remember(tables, headers, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
+        fragments::remember(tables, work, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
     }
     Step::Done(Verdict::Pass(reason))
 }
@@ -67,7 +68,7 @@ fn find_reply<T: Tables>(tables: &T, work: &mut Work) -> Step {
         work.reverse.backend_index = reverse.backend_index;
         return Step::Go(Stage::Deliver);
     }
-    not_ours(tables, headers, PassReason::NoService)
+    not_ours(tables, work, PassReason::NoService)
 }
 
 #[inline(always)]

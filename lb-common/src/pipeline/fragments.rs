@@ -4,8 +4,9 @@
 //! Always holds: what is remembered of a first fragment is bounded in number and in time; whoever is early is dropped and
 //! counted.
 
+use super::Work;
 use super::headers::{Fragment, Headers};
-use crate::abi::{Address, FRAGMENT_LIFE_MS, FragmentFate, FragmentKey, FragmentValue};
+use crate::abi::{Address, FRAGMENT_LIFE_MS, FragmentFate, FragmentKey, copy_address};
 use crate::tables::Tables;
 
 /// The datagram that a fragment is of.
@@ -16,8 +17,7 @@ pub fn key(headers: &Headers) -> FragmentKey {
         source: flow.source,
         destination: flow.destination,
         identification: headers.identification,
-        // In IPv6 the number means the datagram by itself, and fragments may disagree about what comes next.
-        protocol: if headers.v4 { u32::from(flow.protocol) } else { 0 },
+        protocol: protocol(headers),
     }
 }
 
@@ -39,59 +39,36 @@ impl Fate {
     pub const PASS: Self = Self { goes: FragmentFate::Pass, mode: 0, service_index: 0, backend_index: 0 };
 }
 
-/// Remembers what becomes of a datagram, if this is its first fragment. `source` and `destination` are what its packets get,
-/// where the fate says so.
+/// Remembers what becomes of the datagram that `work` describes, if this is its first fragment. `source` and `destination` are
+/// what its packets get, where the fate says so.
 #[inline(always)]
-pub fn remember<T: Tables>(
-    tables: &T,
-    headers: &Headers,
-    fate: Fate,
-    source: &Address,
-    destination: &Address,
-) {
-    if headers.fragment as u8 == Fragment::First as u8 {
-        let indexes = u64::from(fate.service_index) << 32 | u64::from(fate.backend_index);
-        let fate = u32::from(fate.goes as u8) << 8 | u32::from(fate.mode);
-        let now_ms = tables.now_ms();
-        // Five arguments are all that a function may have.
-        let value = Remembered { indexes, now_ms, fate };
-        cold_remember(tables, headers, &value, source, destination);
+#[expect(clippy::cast_possible_truncation, reason = "of the time the low half is what is kept")]
+pub fn remember<T: Tables>(tables: &T, work: &mut Work, fate: Fate, source: &Address, destination: &Address) {
+    let headers = &work.headers;
+    if headers.fragment as u8 != Fragment::First as u8 {
+        return;
     }
+    // Where it lies, and field by field: on the stack there is no room, and a copy would be a call that loops over bytes.
+    let key = &mut work.fragment_key;
+    copy_address(&mut key.source, &headers.flow.source);
+    copy_address(&mut key.destination, &headers.flow.destination);
+    key.identification = headers.identification;
+    key.protocol = protocol(headers);
+    let value = &mut work.fragment;
+    copy_address(&mut value.source, source);
+    copy_address(&mut value.destination, destination);
+    value.fate = fate.goes as u8;
+    value.mode = fate.mode;
+    value.service_index = fate.service_index;
+    value.backend_index = fate.backend_index;
+    value.seen_ms = tables.now_ms() as u32;
+    tables.put_fragment(&work.fragment_key, &work.fragment);
 }
 
-/// What does not fit into registers.
-struct Remembered {
-    indexes: u64,
-    now_ms: u64,
-    fate: u32,
-}
-
-/// Not inlined, so that whole datagrams do not carry it along.
-#[cold]
-#[inline(never)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "each part of a word is a field; of the time the low half is kept"
-)]
-fn cold_remember<T: Tables>(
-    tables: &T,
-    headers: &Headers,
-    value: &Remembered,
-    source: &Address,
-    destination: &Address,
-) -> u32 {
-    let value = FragmentValue {
-        source: *source,
-        destination: *destination,
-        fate: (value.fate >> 8) as u8,
-        mode: value.fate as u8,
-        zero: 0,
-        service_index: (value.indexes >> 32) as u32,
-        backend_index: value.indexes as u32,
-        seen_ms: value.now_ms as u32,
-    };
-    tables.put_fragment(&key(headers), &value);
-    0
+/// In IPv6 the identification means the datagram by itself, and fragments may disagree about what comes next.
+#[inline(always)]
+fn protocol(headers: &Headers) -> u32 {
+    if headers.v4 { u32::from(headers.flow.protocol) } else { 0 }
 }
 
 /// No address, where the fate needs none.

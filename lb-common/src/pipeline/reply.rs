@@ -35,15 +35,15 @@ pub fn to_client<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Wo
             service_index: entry.service_index,
             backend_index: entry.backend_index,
         };
-        fragments::remember(tables, &work.headers, fate, &entry.vip, &NO_ADDRESS);
+        fragments::remember(tables, work, fate, &entry.vip, &NO_ADDRESS);
     }
     step
 }
 
 #[inline(always)]
-fn not_a_reply<T: Tables>(tables: &T, work: &Work, reason: PassReason) -> Step {
+fn not_a_reply<T: Tables>(tables: &T, work: &mut Work, reason: PassReason) -> Step {
     if work.owner as u8 == Owner::Reply as u8 {
-        fragments::remember(tables, &work.headers, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
+        fragments::remember(tables, work, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
     }
     Step::Done(Verdict::Pass(reason))
 }

@@ -82,7 +82,7 @@ const fn of_fragment(work: &Work) -> SessionWay {
 
 /// A packet to an address that sessions send from.
 #[inline(always)]
-fn of_reply<T: Tables>(tables: &T, work: &Work) -> Result<SessionWay, Step> {
+fn of_reply<T: Tables>(tables: &T, work: &mut Work) -> Result<SessionWay, Step> {
     let headers = &work.headers;
     if let Some(cell) = tables.session(&headers.flow_key())
         && cell.way.reply != 0
@@ -93,7 +93,7 @@ fn of_reply<T: Tables>(tables: &T, work: &Work) -> Result<SessionWay, Step> {
         return Ok(cell.way);
     }
     // The node's own connections.
-    fragments::remember(tables, headers, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
+    fragments::remember(tables, work, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
     Err(Step::Done(Verdict::Pass(PassReason::NoService)))
 }
 
@@ -275,7 +275,7 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work, wa
     let reason = if to_client { ForwardReason::FullNatReply } else { ForwardReason::FullNat };
     let step = translate(packet, work, &out, &changes, reason);
     if forwarded(step) {
-        count(tables, &work.headers, way);
+        count(tables, work, way);
     }
     step
 }
@@ -304,7 +304,8 @@ fn way_out<P: Packet, T: Tables>(packet: &P, tables: &T, headers: &Headers, way:
 
 /// Counts a packet that left, and remembers its way for the fragments behind it.
 #[inline(always)]
-fn count<T: Tables>(tables: &T, headers: &Headers, way: &SessionWay) {
+fn count<T: Tables>(tables: &T, work: &mut Work, way: &SessionWay) {
+    let headers = &work.headers;
     let bytes = u32::from(headers.length_bytes);
     let fate = if way.reply == 0 {
         let traffic = Traffic { bytes, opens: headers.opens() };
@@ -321,5 +322,5 @@ fn count<T: Tables>(tables: &T, headers: &Headers, way: &SessionWay) {
         service_index: way.service_index,
         backend_index: way.backend_index,
     };
-    fragments::remember(tables, headers, fate, &way.source, &way.destination);
+    fragments::remember(tables, work, fate, &way.source, &way.destination);
 }

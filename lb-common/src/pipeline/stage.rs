@@ -4,7 +4,7 @@
 //! has the verifier's patience to itself. What one found out the next one reads in [`Work`], of which each CPU has one.
 
 use super::{Headers, Verdict};
-use crate::abi::{ReverseValue, ServiceValue};
+use crate::abi::{FragmentKey, FragmentValue, ReverseValue, ServiceValue};
 
 /// A part of the pipeline behind the fast path. Numbers are indexes of [`crate::abi::names::STAGES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,10 @@ pub struct Work {
     pub reverse: ReverseValue,
     /// Source that a session's fragment gets.
     pub source: crate::abi::Address,
+    /// Room for what is remembered of a first fragment.
+    pub fragment_key: FragmentKey,
+    /// Likewise.
+    pub fragment: FragmentValue,
 }
 
 /// What an ICMP error of the node's own says.
@@ -105,6 +109,8 @@ impl Default for Work {
             service: ServiceValue::of_address(0),
             reverse: ReverseValue::default(),
             source: [0; 4],
+            fragment_key: FragmentKey::default(),
+            fragment: FragmentValue::default(),
         }
     }
 }
