@@ -131,6 +131,7 @@ fn verdicts(state: &State) -> Result<Vec<VerdictCount>, DataplaneError> {
             let kind = match kind {
                 "drop" => VerdictKind::Drop,
                 "pass" => VerdictKind::Pass,
+                "note" => VerdictKind::Note,
                 _ => VerdictKind::Forward,
             };
             Some(VerdictCount { name: name.to_owned(), kind, packets })

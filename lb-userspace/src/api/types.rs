@@ -172,6 +172,8 @@ pub enum VerdictKind {
     Pass,
     /// Sent on.
     Forward,
+    /// Counted beside what was done with it.
+    Note,
 }
 
 /// A virtual address.

@@ -93,7 +93,7 @@ const INVALID_EDITS: [(&str, &str); 9] = [
     ("backend weight nat-v4/web1 5000", "1000"),
     ("backend add nat-v4/web1 10.0.0.99:80", "web1"),
     ("backend add nat-v4/web9 10.0.0.11:80", "10.0.0.11:80"),
-    ("backend add nat-v4/web9 [2001:db8:3::99]:80", "IPv6"),
+    ("backend add nat-v4/web9 224.0.0.9:80", "multicast"),
     ("backend add nat-v4/web9 203.0.113.10:80", "203.0.113.10"),
     ("backend add dsr-l2-v4/web9 10.0.0.99:8080", "8080"),
     ("backend add shop/web9 10.0.0.99:80", "shop"),

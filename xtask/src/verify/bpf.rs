@@ -103,6 +103,8 @@ pub struct Report {
     pub byte_loops: BTreeSet<(String, String)>,
     /// Tight loops that store a byte a round, as an inlined byte loop leaves them: function and instruction.
     pub inlined_loops: BTreeSet<(String, usize)>,
+    /// Functions that lie where the loader looks for others: their name and section.
+    pub misplaced: BTreeSet<(String, String)>,
     /// Calls that go nowhere in the object: caller and symbol.
     pub unresolved: BTreeSet<(String, String)>,
 }
@@ -127,7 +129,14 @@ impl Report {
         let unresolved = self.unresolved.iter().map(|(caller, symbol)| {
             format!("{}: {caller} calls {symbol}, which the object does not have", self.program)
         });
-        loops.chain(inlined).chain(unresolved).collect()
+        let misplaced = self.misplaced.iter().map(|(function, section)| {
+            format!(
+                "{}: {function} lies in the section {section}; the loader knows functions by their place in .text, and \
+                 would call another one: leave out #[cold]",
+                self.program
+            )
+        });
+        loops.chain(inlined).chain(misplaced).chain(unresolved).collect()
     }
 }
 
@@ -162,6 +171,9 @@ struct Body {
     unresolved: BTreeSet<String>,
 }
 
+/// The section of functions that are called.
+const CALLEES: &str = ".text";
+
 /// Examines every XDP program of the object; `cold` names functions that are not followed.
 ///
 /// # Errors
@@ -192,6 +204,7 @@ fn examine_program(object: &Object, program: FunctionId, cold: &[&str]) -> Resul
         stack_bytes: deepest(program, &bodies, &mut Vec::new())?,
         byte_loops: BTreeSet::new(),
         inlined_loops: BTreeSet::new(),
+        misplaced: BTreeSet::new(),
         unresolved: BTreeSet::new(),
     };
     for (id, body) in &bodies {
@@ -201,7 +214,11 @@ fn examine_program(object: &Object, program: FunctionId, cold: &[&str]) -> Resul
             *report.helpers.entry(*helper).or_default() += count;
         }
         for callee in &body.callees {
+            let section = object.sections.get(&callee.section).map_or("", String::as_str);
             let callee = &object.function(*callee)?.name;
+            if section != CALLEES {
+                report.misplaced.insert((callee.clone(), section.to_owned()));
+            }
             if is_one_of(callee, cold) {
                 report.cold.insert(callee.clone());
             }

@@ -168,6 +168,7 @@ fn verdicts(status: &Status, look: Look) -> String {
             VerdictKind::Drop => "drop",
             VerdictKind::Pass => "pass",
             VerdictKind::Forward => "forward",
+            VerdictKind::Note => "note",
         };
         [kind.into(), (&verdict.name).into(), units::count(verdict.packets).into()]
     });

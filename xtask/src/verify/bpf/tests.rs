@@ -205,3 +205,15 @@ fn half_an_instruction_is_an_error() {
     }
     assert!(examine(&object, &[]).is_err());
 }
+
+#[test]
+fn a_function_in_a_section_of_its_own_is_found() {
+    let mut object = object(&[("lb_xdp", XDP, &[call(-1), EXIT]), ("rare", TEXT, &[EXIT])]);
+    relocate(&mut object, 0, 0);
+    assert!(only_report(&object).findings().is_empty());
+    object.sections.insert(TEXT, ".text.unlikely.".to_owned());
+    let findings = only_report(&object).findings();
+    assert!(
+        matches!(findings.as_slice(), [finding] if finding.contains("rare lies in the section .text.unlikely."))
+    );
+}
