@@ -8,6 +8,7 @@
 pub mod bins;
 mod bpf;
 pub mod fixtures;
+pub mod fuzz;
 pub mod http;
 pub mod lab;
 pub mod programs;
