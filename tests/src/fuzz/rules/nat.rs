@@ -46,12 +46,13 @@ pub fn for_the_stack(rules: &Rules, passage: &Passage<'_>) -> Judgement {
     if passage.output.get(..12) != passage.input.get(..12) {
         return Err("a packet for the stack has other MACs".to_owned());
     }
-    if let Ok(vip) = vip_of_reply(rules, passage) {
-        return rewritten(passage, Side::Source, vip, false);
-    }
-    rules.explained_by_a_backend(passage, ForwardMode::Nat, |backend| {
+    let request = rules.explained_by_a_backend(passage, ForwardMode::Nat, |backend| {
         rewritten(passage, Side::Destination, target(backend, passage), false)
-    })
+    });
+    match (request, vip_of_reply(rules, passage)) {
+        (Err(_), Ok(vip)) => rewritten(passage, Side::Source, vip, false),
+        (request, _) => request,
+    }
 }
 
 /// Where a backend listens.
