@@ -9,7 +9,7 @@ mod kernel_fixtures {
 
 use anyhow::ensure;
 use kernel_fixtures::fuzz::with_kernel;
-use lb_common::abi::{ForwardReason, VERDICT_NUMBERS, verdict_name};
+use lb_common::abi::{ForwardReason, verdict_name};
 use lb_tests::fixtures::World;
 use lb_tests::fuzz::{
     Campaign, FaultKind, Host, Kernel, Limit, Plan, Reaction, Setting, Subject, Totals, Trial,
@@ -43,7 +43,7 @@ fn host_and_kernel_agree_about_mutated_packets() {
             summary.verdicts
         );
     }
-    let known = (0..VERDICT_NUMBERS).filter(|number| verdict_name(*number as u8).is_some()).count();
+    let known = (0..u8::MAX).filter(|number| verdict_name(*number).is_some()).count();
     assert!(summary.verdicts.len() + 3 >= known, "most verdicts are seen: {:?}", summary.verdicts);
 }
 

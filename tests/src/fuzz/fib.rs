@@ -21,12 +21,6 @@ pub fn macs(neighbour: IpAddr) -> [u8; 12] {
     std::array::from_fn(|at| if at < 6 { destination[at] } else { source[at - 6] })
 }
 
-/// The same as the datapath holds them.
-fn words(macs: [u8; 12]) -> [u32; 3] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = macs;
-    [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_ne_bytes)
-}
-
 /// Addresses that the kernel never routes to or from (`rt6_need_strict`).
 fn is_strict(address: IpAddr) -> bool {
     match address {
@@ -67,7 +61,7 @@ impl Router for Fib {
         match self.ask(ip_address(question.source), destination, length) {
             RouteAnswer::Found => Route {
                 answer: RouteAnswer::Found,
-                hop: NextHop { ethernet: words(macs(destination)), ifindex: EGRESS },
+                hop: NextHop { ethernet: bytemuck::cast(macs(destination)), ifindex: EGRESS },
             },
             other => Route::without_hop(other),
         }

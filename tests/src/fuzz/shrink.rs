@@ -46,12 +46,12 @@ pub fn shrink<S: Subject>(
 
 impl<S: Subject> Shrinker<'_, '_, S> {
     /// Takes a sequence if it shows the fault.
-    fn is_better(&mut self, frames: Vec<Vec<u8>>) -> Result<bool> {
+    fn is_better(&mut self, frames: &[Vec<u8>]) -> Result<bool> {
         if self.left == 0 || frames.is_empty() {
             return Ok(false);
         }
         self.left -= 1;
-        match self.trial.run(self.setting, &frames)? {
+        match self.trial.run(self.setting, frames)? {
             Some((count, fault)) if fault.kind == self.kind => {
                 self.best = Shrunk { frames: frames[..count].to_vec(), fault };
                 Ok(true)
@@ -62,8 +62,8 @@ impl<S: Subject> Shrinker<'_, '_, S> {
 
     /// Leaves packets out: all but the last, then ever smaller runs.
     fn sequence(&mut self) -> Result<()> {
-        let last = self.best.frames.last().cloned();
-        if self.is_better(last.into_iter().collect())? {
+        let last: Vec<Vec<u8>> = self.best.frames.last().cloned().into_iter().collect();
+        if self.is_better(&last)? {
             return Ok(());
         }
         let mut run = self.best.frames.len() / 2;
@@ -72,7 +72,7 @@ impl<S: Subject> Shrinker<'_, '_, S> {
             while from < self.best.frames.len() {
                 let mut frames = self.best.frames.clone();
                 frames.drain(from..frames.len().min(from + run));
-                if !self.is_better(frames)? {
+                if !self.is_better(&frames)? {
                     from += run;
                 }
             }
@@ -99,7 +99,7 @@ impl<S: Subject> Shrinker<'_, '_, S> {
         if let Some(place) = frames.get_mut(number) {
             *place = frame;
         }
-        self.is_better(frames)
+        self.is_better(&frames)
     }
 
     fn cut(&mut self, number: usize) -> Result<()> {
@@ -123,5 +123,70 @@ impl<S: Subject> Shrinker<'_, '_, S> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::world;
+    use crate::fuzz::report::{fault_text, read_fault};
+    use crate::fuzz::{Corpus, Host, Mirror};
+
+    /// Types of frames that go to the stack as they are.
+    const ARP: [u8; 2] = [0x08, 0x06];
+    const OTHER: [u8; 2] = [0x12, 0x34];
+
+    fn has_type(frame: &[u8], ether_type: [u8; 2]) -> bool {
+        frame.get(12..14) == Some(&ether_type)
+    }
+
+    fn frames() -> Vec<Vec<u8>> {
+        Corpus::new().unwrap().entries().iter().map(|entry| entry.frame.clone()).collect()
+    }
+
+    #[test]
+    fn a_fault_of_one_packet_is_shown_by_that_packet_alone_and_reads_back() {
+        let world = world();
+        let mut subject = Mirror::new(&world, |frame, _| {
+            if let (true, Some(first)) = (has_type(frame, ARP), frame.first_mut()) {
+                *first ^= 0x55;
+            }
+        });
+        let mut trial = Trial::new(Host::new(&world), &mut subject);
+        let shrunk = shrink(&mut trial, Setting::default(), &frames()).unwrap().expect("the fault is seen");
+        assert_eq!((shrunk.fault.kind, shrunk.frames.len()), (FaultKind::Frame, 1));
+        let frame = &shrunk.frames[0];
+        assert_eq!(*frame, [&[0; 12][..], &ARP].concat(), "nothing is left but what the fault looks at");
+        let text = fault_text("test", Setting::default(), &shrunk.frames, &shrunk.fault);
+        let (setting, entries) = read_fault(&text).unwrap();
+        assert_eq!((setting, &entries[0].frame), (Setting::default(), frame));
+    }
+
+    #[test]
+    fn a_fault_that_needs_a_packet_before_is_shown_by_two() {
+        let (world, mut is_ready) = (world(), false);
+        let mut subject = Mirror::new(&world, move |frame, reaction| {
+            if is_ready && has_type(frame, ARP) {
+                reaction.action = 1;
+            }
+            is_ready = has_type(frame, OTHER);
+        });
+        let of_type = |ether_type: [u8; 2]| [&[7; 12][..], &ether_type, &[7; 30]].concat();
+        let mut sequence = frames()[..200].to_vec();
+        sequence.extend([of_type(OTHER), of_type(ARP), of_type(OTHER)]);
+        let mut trial = Trial::new(Host::new(&world), &mut subject);
+        let shrunk = shrink(&mut trial, Setting::default(), &sequence).unwrap().expect("the fault is seen");
+        let least = |ether_type: [u8; 2]| [&[0; 12][..], &ether_type].concat();
+        assert_eq!(shrunk.fault.kind, FaultKind::Action);
+        assert_eq!(shrunk.frames, [least(OTHER), least(ARP)]);
+    }
+
+    #[test]
+    fn nothing_is_shrunk_where_nothing_is_wrong() {
+        let world = world();
+        let mut subject = Mirror::new(&world, |_, _| {});
+        let mut trial = Trial::new(Host::new(&world), &mut subject);
+        assert!(shrink(&mut trial, Setting::default(), &frames()).unwrap().is_none());
     }
 }

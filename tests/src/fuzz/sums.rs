@@ -73,7 +73,7 @@ fn covered(frame: &[u8], anatomy: &Anatomy) -> Option<u16> {
     Some(sum(&[addresses, &length, &[0, anatomy.protocol], payload]))
 }
 
-/// That of TCP, UDP, ICMP or ICMPv6.
+/// That of TCP, UDP, ICMP or `ICMPv6`.
 pub fn transport_sum(frame: &[u8], anatomy: &Anatomy) -> Sum {
     let field = transport_field(anatomy).and_then(|at| half(frame, at));
     match (field, covered(frame, anatomy)) {

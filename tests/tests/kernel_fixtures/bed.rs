@@ -120,8 +120,9 @@ impl Bed {
         for op in operations(&world)? {
             dataplane.apply(&op)?;
         }
-        remember(&pinned.0, &world)?;
-        Ok(Self { dataplane, pinned, world, recording: Recording::All })
+        let bed = Self { dataplane, pinned, world, recording: Recording::All };
+        remember(&bed.pinned.0, &bed.world)?;
+        Ok(bed)
     }
 
     /// The world in the maps.

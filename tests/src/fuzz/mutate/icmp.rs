@@ -1,4 +1,4 @@
-//! ICMP and ICMPv6: errors about a packet, and echo.
+//! ICMP and `ICMPv6`: errors about a packet, and echo.
 
 use super::Tools;
 use crate::fuzz::anatomy::{Anatomy, ETHERNET, ICMP, ICMPV6, IPV4, IPV6, TAG};
@@ -7,7 +7,7 @@ use crate::fuzz::bytes::{length, put, put_half};
 /// Kinds of errors as type and code: destination unreachable, fragmentation needed, time exceeded, parameter problem,
 /// redirect.
 const ERRORS_V4: [[u8; 2]; 6] = [[3, 0], [3, 3], [3, 4], [11, 0], [12, 0], [5, 1]];
-/// The same of ICMPv6: unreachable, packet too big, time exceeded, parameter problem, redirect.
+/// The same of `ICMPv6`: unreachable, packet too big, time exceeded, parameter problem, redirect.
 const ERRORS_V6: [[u8; 2]; 6] = [[1, 0], [1, 4], [2, 0], [3, 0], [4, 1], [137, 0]];
 
 /// MTUs that a router may report: nonsense, the least, and usual ones.

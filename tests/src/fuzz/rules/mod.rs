@@ -205,3 +205,81 @@ fn key(ip: IpAddr, port: u16, protocol: u8) -> ServiceKey {
 fn reverse_key(ip: IpAddr, port: u16, protocol: u8) -> ReverseKey {
     ReverseKey { address: address(ip), port: port.to_be(), protocol, zero: 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{all, world};
+    use crate::fuzz::anatomy::UDP;
+    use crate::fuzz::sums::{Sum, header_sum, repair_header, repair_transport, transport_sum};
+
+    #[test]
+    fn every_fixture_keeps_the_rules() {
+        let rules = Rules::new(&world());
+        for fixture in all() {
+            let judged = rules.check(&fixture.packet, fixture.verdict, &fixture.expected);
+            assert_eq!(judged, Ok(()), "{}", fixture.name);
+        }
+    }
+
+    /// Whether the fixture's checksums are right before: a wrong one may be wrong in another way afterwards.
+    fn is_right(frame: &[u8]) -> bool {
+        Anatomy::of(frame)
+            .is_some_and(|it| header_sum(frame, &it) != Sum::Wrong && transport_sum(frame, &it) != Sum::Wrong)
+    }
+
+    #[test]
+    fn one_wrong_bit_in_a_forwarded_frame_breaks_a_rule() {
+        let rules = Rules::new(&world());
+        let forwarded = all().into_iter().filter(|it| {
+            matches!(it.verdict, Verdict::Transmit(_) | Verdict::Redirect(..)) && is_right(&it.packet)
+        });
+        let mut tried = 0;
+        for fixture in forwarded.step_by(7) {
+            for at in 0..fixture.expected.len().min(120) {
+                let mut frame = fixture.expected.clone();
+                frame[at] ^= 1 << (at % 8);
+                tried += 1;
+                let judged = rules.check(&fixture.packet, fixture.verdict, &frame);
+                assert!(judged.is_err(), "{}: byte {at}", fixture.name);
+            }
+        }
+        assert!(tried > 1_000, "only {tried}");
+    }
+
+    #[test]
+    fn a_sound_packet_to_somebody_else_s_backend_breaks_a_rule() {
+        let (world, mut seen) = (world(), 0);
+        let rules = Rules::new(&world);
+        for fixture in all().into_iter().filter(|it| it.verdict == Verdict::Transmit(ForwardReason::Nat)) {
+            let mut frame = fixture.expected.clone();
+            let anatomy = Anatomy::of(&frame).unwrap();
+            let (_, destination) = anatomy.addresses();
+            let last = destination + if anatomy.v4 { 3 } else { 15 };
+            // An address that no backend has.
+            frame[last] = 250;
+            repair_header(&mut frame, &anatomy);
+            if anatomy.protocol != UDP || transport_sum(&frame, &anatomy) != Sum::Absent {
+                repair_transport(&mut frame, &anatomy);
+            }
+            seen += 1;
+            assert!(rules.check(&fixture.packet, fixture.verdict, &frame).is_err(), "{}", fixture.name);
+        }
+        assert!(seen > 100, "only {seen}");
+    }
+
+    #[test]
+    fn a_malformed_packet_may_not_be_forwarded_nor_a_dropped_one_changed() {
+        let rules = Rules::new(&world());
+        let fixtures = all();
+        let nat = fixtures.iter().find(|it| it.verdict == Verdict::Transmit(ForwardReason::Nat)).unwrap();
+        let mut short = nat.packet.clone();
+        short.truncate(40);
+        let judged = rules.check(&short, nat.verdict, &nat.expected[..40]);
+        assert!(judged.is_err_and(|error| error.contains("malformed")));
+        let dropped = fixtures.iter().find(|it| matches!(it.verdict, Verdict::Drop(_))).unwrap();
+        let mut changed = dropped.packet.clone();
+        changed[20] ^= 1;
+        assert!(rules.check(&dropped.packet, dropped.verdict, &changed).is_err());
+    }
+}
