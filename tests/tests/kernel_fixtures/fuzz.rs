@@ -19,6 +19,9 @@ pub fn with_kernel<T: Send>(
     anyhow::ensure!(rustix::process::geteuid().is_root(), "the kernel's side needs root");
     let in_thread = move || {
         own_namespaces()?;
+        // A bpffs of its own goes with the mount namespace, and the pins with it, however a long run is ended.
+        rustix::mount::mount("bpf", "/sys/fs/bpf", "bpf", rustix::mount::MountFlags::empty(), None)
+            .context("mounting a bpffs")?;
         let mut bed = Bed::sized(LogLevel::Off, FLOWS, Some(world().hash_key))?;
         bed.allow_redirects_to(EGRESS)?;
         let program = bed.dataplane.program()?.fd().context("the program's descriptor")?;
