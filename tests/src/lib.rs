@@ -9,6 +9,7 @@ pub mod bins;
 mod bpf;
 pub mod decap_fixtures;
 pub mod fixtures;
+pub mod fuzz;
 pub mod http;
 pub mod lab;
 pub mod programs;
