@@ -62,7 +62,7 @@ fn echo_request<P: Packet, T: Tables>(packet: &mut P, tables: &T, headers: &Head
     let plain = headers.ip_header_bytes() == if headers.v4 { ipv4::LEN } else { ipv6::LEN };
     if !plain
         || !is_vip(tables, headers.flow.destination, headers.v4)
-        || !may_be_answered(&headers.flow, headers.v4)
+        || !may_be_answered(packet.window(), &headers.flow, headers.v4)
     {
         return NOT_OURS;
     }
