@@ -109,6 +109,10 @@ fn answer_echo<P: Packet>(packet: &P, headers: &Headers, at: Offsets) -> Option<
 fn error<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work, embedded: &Embedded) -> Step {
     let inner = &embedded.flow;
     let v4 = work.headers.v4;
+    // An error goes to whom the packet was from that it is about (RFC 792, RFC 4443 section 3).
+    if work.headers.flow.destination != inner.source {
+        return NOT_OURS;
+    }
     if let Some(service) = find_service(tables, inner.source, inner.source_port, inner.protocol, v4) {
         return about_a_reply(packet, tables, work, embedded, &service);
     }
