@@ -18,7 +18,7 @@ use lb_tests::fuzz::{
 use std::collections::BTreeSet;
 
 /// Inputs of the run, the corpus among them.
-const INPUTS: u64 = 24_000;
+const INPUTS: u64 = 200_000;
 
 /// Seed of the run.
 const SEED: u64 = 2026;
@@ -35,7 +35,9 @@ fn host_and_kernel_agree_about_mutated_packets() {
     }
     assert_eq!(summary.inputs, INPUTS);
     // Inputs have to get far: each way to forward is taken, by many of them.
-    for reason in ForwardReason::ALL {
+    let of_sessions = [ForwardReason::FullNat, ForwardReason::FullNatReply];
+    // The fixtures' world has no frontend of full-nat.
+    for reason in ForwardReason::ALL.iter().filter(|reason| !of_sessions.contains(reason)) {
         let count = summary.verdicts.get(&format!("forward {}", reason.name())).copied().unwrap_or(0);
         assert!(
             count >= 100,
@@ -44,8 +46,10 @@ fn host_and_kernel_agree_about_mutated_packets() {
             summary.verdicts
         );
     }
+    // Unseen: what only a broken kernel, no head room and full-nat lead to.
+    const UNSEEN: usize = 7;
     let known = (0..u8::MAX).filter(|number| verdict_name(*number).is_some()).count();
-    assert!(summary.verdicts.len() + 3 >= known, "most verdicts are seen: {:?}", summary.verdicts);
+    assert!(summary.verdicts.len() + UNSEEN >= known, "most verdicts are seen: {:?}", summary.verdicts);
 }
 
 /// The kernel with a fault planted in what it says.

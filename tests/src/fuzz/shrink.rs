@@ -187,6 +187,8 @@ mod tests {
         let world = world();
         let mut subject = Mirror::new(&world, |_, _| {});
         let mut trial = Trial::new(Host::new(&world), &mut subject);
-        assert!(shrink(&mut trial, Setting::default(), &frames()).unwrap().is_none());
+        let shrunk = shrink(&mut trial, Setting::default(), &frames()).unwrap();
+        let text = shrunk.map(|it| fault_text("none", Setting::default(), &it.frames, &it.fault));
+        assert_eq!(text, None);
     }
 }

@@ -1,6 +1,6 @@
 //! What direct server return makes of a packet: the same IP packet, in another frame or behind an outer header.
 
-use super::{Judgement, Passage};
+use super::{Judgement, Passage, Rules};
 use crate::fuzz::anatomy::{IPV4, IPV6, TCP, UDP};
 use crate::fuzz::bytes::{array, half, length, put, put_half};
 use crate::fuzz::epoch::difference;
@@ -25,7 +25,7 @@ pub fn same_packet(passage: &Passage<'_>) -> Judgement {
 
 /// `dsr-ipip` and `dsr-gue`: the packet as it came, behind an outer header of which all is computed here but what varies
 /// with the flow.
-pub fn in_tunnel(passage: &Passage<'_>, backend: &Backend, gue: bool) -> Judgement {
+pub fn in_tunnel(rules: &Rules, passage: &Passage<'_>, backend: &Backend, gue: bool) -> Judgement {
     let got = passage.packet_after();
     let outer = outer_header(passage, backend, gue)?;
     let more = if gue { UDP_HEADER } else { 0 };
@@ -33,7 +33,25 @@ pub fn in_tunnel(passage: &Passage<'_>, backend: &Backend, gue: bool) -> Judgeme
     same(header, &outer)?;
     let (udp, inner) = rest.split_at_checked(more).ok_or("there is no UDP header")?;
     same(inner, passage.packet_before())?;
-    if gue { gue_header(passage, backend, udp) } else { Ok(()) }
+    if gue {
+        gue_header(passage, backend, udp)?;
+    }
+    let source_port = udp.get(..2).unwrap_or_default();
+    let varies = [header, source_port].concat();
+    rules.memory.borrow_mut().stays_in_its_tunnel(passage, without_the_packet_s_own(varies))
+}
+
+/// Of an outer header, what may vary with the flow but not with the packet: not length, class and checksum.
+fn without_the_packet_s_own(mut header: Vec<u8>) -> Vec<u8> {
+    if header.first().is_some_and(|first| first >> 4 == 4) {
+        put(&mut header, 1, &[0, 0, 0]);
+        put_half(&mut header, 10, 0);
+    } else {
+        let second = header.get(1).copied().unwrap_or_default();
+        put(&mut header, 0, &[0, second & 0x0f]);
+        put_half(&mut header, 4, 0);
+    }
+    header
 }
 
 fn same(got: &[u8], expected: &[u8]) -> Judgement {

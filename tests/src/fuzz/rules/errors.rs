@@ -87,8 +87,8 @@ pub fn to_backend(rules: &Rules, passage: &Passage<'_>, ifindex: u32) -> Judgeme
                 is_renamed(passage, &quoted, &by_nat(backend, source, (from, to, protocol)), true)?;
             }
             Some(ForwardMode::DsrL2) => dsr::same_packet(passage)?,
-            Some(ForwardMode::DsrIpip) => dsr::in_tunnel(passage, backend, false)?,
-            Some(ForwardMode::DsrGue) => dsr::in_tunnel(passage, backend, true)?,
+            Some(ForwardMode::DsrIpip) => dsr::in_tunnel(rules, passage, backend, false)?,
+            Some(ForwardMode::DsrGue) => dsr::in_tunnel(rules, passage, backend, true)?,
             Some(ForwardMode::FullNat) | None => return Err("the frontend has no such mode".to_owned()),
         }
         rules.way_to_backend(backend)?.took(passage, ifindex)

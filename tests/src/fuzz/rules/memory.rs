@@ -55,6 +55,8 @@ pub const fn turned((source, destination, protocol): Tuple) -> Tuple {
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     firsts: BTreeMap<Datagram, Trace>,
+    /// Outer headers by the flow and the backend.
+    tunnels: BTreeMap<(IpAddr, IpAddr, u8, (u16, u16), IpAddr), Vec<u8>>,
     /// What replies of a session have to become, by what they come as.
     sessions: BTreeMap<Tuple, Tuple>,
 }
@@ -91,6 +93,20 @@ impl Memory {
                 }
                 Some(_) => Ok(()),
             },
+        }
+    }
+
+    /// Whether the packets of a flow leave in the same outer header, so that nothing on the way changes their order.
+    pub fn stays_in_its_tunnel(&mut self, passage: &Passage<'_>, outer: Vec<u8>) -> Judgement {
+        let Passage { input, before, output, after } = passage;
+        let (source, destination) = (before.source(input), before.destination(input));
+        let ports = before.ports(input).unwrap_or_default();
+        let key = (source, destination, before.protocol, ports, after.destination(output));
+        match self.tunnels.insert(key, outer.clone()) {
+            Some(former) if former != outer => {
+                Err(format!("a flow changed its tunnel from {former:02x?} to {outer:02x?}"))
+            }
+            _ => Ok(()),
         }
     }
 
