@@ -5,7 +5,7 @@ use crate::fuzz::anatomy::{IPV4, IPV6, TCP, UDP};
 use crate::fuzz::bytes::{array, half, length, put, put_half};
 use crate::fuzz::epoch::difference;
 use crate::fuzz::sums::{Sum, header_total, is_same, sum, transport_sum, transport_total};
-use lb_common::abi::{Backend, address, ip_address};
+use lb_common::abi::{Address, Backend, address, ip_address};
 use std::net::IpAddr;
 
 /// TTL and hop limit of outer headers.
@@ -38,7 +38,7 @@ pub fn in_tunnel(rules: &Rules, passage: &Passage<'_>, backend: &Backend, gue: b
     }
     let source_port = udp.get(..2).unwrap_or_default();
     let varies = [header, source_port].concat();
-    rules.memory.borrow_mut().stays_in_its_tunnel(passage, without_the_packet_s_own(varies))
+    rules.memory.borrow_mut().stays_in_its_tunnel(passage, &without_the_packet_s_own(varies))
 }
 
 /// Of an outer header, what may vary with the flow but not with the packet: not length, class and checksum.
@@ -61,8 +61,8 @@ fn same(got: &[u8], expected: &[u8]) -> Judgement {
 /// The outer header to a backend: with the source that is there, if it is one of the tunnel's, and the flow label that is.
 fn outer_header(passage: &Passage<'_>, backend: &Backend, gue: bool) -> Result<Vec<u8>, String> {
     let source = passage.after.source(passage.output);
-    let ([a, b, c, d], [e, f, g, h]) = (address(source), backend.tunnel_source);
-    if [a, b, c, d & !backend.tunnel_vary] != [e, f, g, h & !backend.tunnel_vary] {
+    let fixed = |[first, second, third, last]: Address| [first, second, third, last & !backend.tunnel_vary];
+    if fixed(address(source)) != fixed(backend.tunnel_source) {
         return Err(format!("a tunnel from {source}"));
     }
     let more = if gue { UDP_HEADER } else { 0 };

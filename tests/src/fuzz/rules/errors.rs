@@ -170,7 +170,9 @@ fn is_renamed(passage: &Passage<'_>, quoted: &Quoted, to: &Renamed, routed: bool
     let fields = sums_of(&at, &inner);
     let mut got = passage.output.to_vec();
     for frame in [&mut expected, &mut got] {
-        fields.iter().for_each(|field| put_half(frame, *field, 0));
+        for field in &fields {
+            put_half(frame, *field, 0);
+        }
     }
     if got != expected {
         return Err(difference(&got, &expected));

@@ -10,6 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 /// Source, destination, identification and, in IPv4, protocol of a datagram.
 type Datagram = (IpAddr, IpAddr, u32, u8);
 
+/// Source, ports (0 where there are none) and protocol of a flow; its destination, and that of its tunnel.
+type Sender = (IpAddr, (u16, u16), u8);
+type Receiver = (IpAddr, IpAddr);
+
 /// What all fragments of a datagram have in common when they leave.
 type Trace = (Kind, Vec<u8>);
 
@@ -56,7 +60,7 @@ pub const fn turned((source, destination, protocol): Tuple) -> Tuple {
 pub struct Memory {
     firsts: BTreeMap<Datagram, Trace>,
     /// Outer headers by the flow and the backend.
-    tunnels: BTreeMap<(IpAddr, IpAddr, u8, (u16, u16), IpAddr), Vec<u8>>,
+    tunnels: BTreeMap<(Sender, Receiver), Vec<u8>>,
     /// What replies of a session have to become, by what they come as.
     sessions: BTreeMap<Tuple, Tuple>,
 }
@@ -97,17 +101,16 @@ impl Memory {
     }
 
     /// Whether the packets of a flow leave in the same outer header, so that nothing on the way changes their order.
-    pub fn stays_in_its_tunnel(&mut self, passage: &Passage<'_>, outer: Vec<u8>) -> Judgement {
+    pub fn stays_in_its_tunnel(&mut self, passage: &Passage<'_>, outer: &[u8]) -> Judgement {
         let Passage { input, before, output, after } = passage;
         let (source, destination) = (before.source(input), before.destination(input));
         let ports = before.ports(input).unwrap_or_default();
-        let key = (source, destination, before.protocol, ports, after.destination(output));
-        match self.tunnels.insert(key, outer.clone()) {
-            Some(former) if former != outer => {
-                Err(format!("a flow changed its tunnel from {former:02x?} to {outer:02x?}"))
-            }
-            _ => Ok(()),
+        let key = ((source, ports, before.protocol), (destination, after.destination(output)));
+        let former = self.tunnels.entry(key).or_insert_with(|| outer.to_vec());
+        if former != outer {
+            return Err(format!("a flow changed its tunnel from {former:02x?} to {outer:02x?}"));
         }
+        Ok(())
     }
 
     /// Whether the first fragment of a packet's datagram was forwarded.
