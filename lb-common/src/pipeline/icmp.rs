@@ -88,7 +88,12 @@ fn answer_echo<P: Packet>(packet: &P, headers: &Headers, at: Offsets) -> Option<
     let change = checksum::Change::NONE.half(old, new);
     let sum = header.half::<{ icmp::field::CHECKSUM }>();
     header.set_half::<{ icmp::field::TYPE }>(new);
-    header.set_half::<{ icmp::field::CHECKSUM }>(change.apply(sum));
+    // Of a reply in which all else is 0 the sum is 0 as well, and only all ones says so.
+    let sum = match change.apply(sum) {
+        0 => 0xffff,
+        sum => sum,
+    };
+    header.set_half::<{ icmp::field::CHECKSUM }>(sum);
     if headers.v4 {
         let ip = window.chunk_at::<{ ipv4::LEN }>(at.ip)?;
         let ([_, _, _, source], [_, _, _, destination]) = (headers.flow.source, headers.flow.destination);
