@@ -13,6 +13,10 @@ use anyhow::{Context, Result};
 
 /// Commands (`enum bpf_cmd`).
 const PROG_LOAD: libc::c_int = 5;
+const MAP_LOOKUP: libc::c_int = 1;
+const MAP_UPDATE: libc::c_int = 2;
+const MAP_DELETE: libc::c_int = 3;
+const MAP_NEXT_KEY: libc::c_int = 4;
 const OBJ_GET: libc::c_int = 7;
 const PROG_TEST_RUN: libc::c_int = 10;
 const LINK_CREATE: libc::c_int = 28;
@@ -71,6 +75,16 @@ struct ObjectGet {
 }
 
 #[repr(C)]
+struct MapElement {
+    map: u32,
+    zero: u32,
+    key: u64,
+    value_or_next_key: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
 struct TestRun {
     program: u32,
     result: u32,
@@ -140,23 +154,90 @@ pub(crate) fn attach_xdp(program: BorrowedFd<'_>, interface_index: u32) -> Resul
 pub(crate) fn inject(program: BorrowedFd<'_>, frame: &[u8], repeat: u32, batch_size: u32) -> io::Result<()> {
     let mut run = TestRun {
         program: program.as_raw_fd().unsigned_abs(),
-        result: 0,
         data_in_bytes: u32::try_from(frame.len()).unwrap_or(u32::MAX),
-        data_out_bytes: 0,
         data_in: frame.as_ptr() as u64,
-        data_out: 0,
         repeat,
-        duration: 0,
-        context_in_bytes: 0,
-        context_out_bytes: 0,
-        context_in: 0,
-        context_out: 0,
         flags: LIVE_FRAMES,
-        cpu: 0,
         batch_size,
-        zero: 0,
+        ..TestRun::default()
     };
     bpf(PROG_TEST_RUN, &mut run).map(drop)
+}
+
+/// Runs an XDP program once on a copy of `frame`, in the calling thread's namespace; nothing is carried out. Returns the
+/// XDP action and the length of the frame afterwards, which is in `out`.
+pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], out: &mut [u8]) -> io::Result<(u32, usize)> {
+    let mut run = TestRun {
+        program: program.as_raw_fd().unsigned_abs(),
+        data_in_bytes: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+        data_out_bytes: u32::try_from(out.len()).unwrap_or(u32::MAX),
+        data_in: frame.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat: 1,
+        ..TestRun::default()
+    };
+    bpf(PROG_TEST_RUN, &mut run)?;
+    Ok((run.result, run.data_out_bytes as usize))
+}
+
+/// What is done with an entry of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Its value is read.
+    Lookup,
+    /// Its value is written.
+    Update,
+    /// The key behind it is read, in place of a value; behind no key, the first one.
+    NextKey,
+}
+
+/// Reads or writes an entry of a map, or the key behind it. False if there is none. Key and value are as long as the map's;
+/// a per-CPU map's value has a part for each possible CPU, a multiple of eight bytes long.
+///
+/// # Safety
+/// The lengths are as said: the kernel goes by the map's, not by the slices'.
+pub(crate) unsafe fn map_element(
+    map: BorrowedFd<'_>,
+    access: Access,
+    key: Option<&[u8]>,
+    value: &mut [u8],
+) -> io::Result<bool> {
+    let command = match access {
+        Access::Lookup => MAP_LOOKUP,
+        Access::Update => MAP_UPDATE,
+        Access::NextKey => MAP_NEXT_KEY,
+    };
+    let mut element = MapElement {
+        map: map.as_raw_fd().unsigned_abs(),
+        zero: 0,
+        key: key.map_or(0, |key| key.as_ptr() as u64),
+        value_or_next_key: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    found(bpf(command, &mut element))
+}
+
+/// Takes an entry out of a hash map. False if there is none.
+///
+/// # Safety
+/// The key is as long as the map's.
+pub(crate) unsafe fn map_delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
+    let mut element = MapElement {
+        map: map.as_raw_fd().unsigned_abs(),
+        zero: 0,
+        key: key.as_ptr() as u64,
+        value_or_next_key: 0,
+        flags: 0,
+    };
+    found(bpf(MAP_DELETE, &mut element))
+}
+
+fn found(result: io::Result<libc::c_int>) -> io::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens a pinned map; returns it and its number of entries.

@@ -10,6 +10,7 @@ mod bpf;
 pub mod configuration;
 pub mod decap_fixtures;
 pub mod fixtures;
+pub mod fuzz;
 pub mod hosts;
 pub mod http;
 pub mod lab;

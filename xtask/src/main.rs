@@ -12,6 +12,7 @@ mod build;
 mod ebpf_toolchain;
 #[cfg(test)]
 mod ebpf_toolchain_tests;
+mod fuzz;
 mod lab;
 mod privilege;
 mod progress;
@@ -22,7 +23,7 @@ mod text;
 mod verify;
 mod workspace;
 
-/// Set-up, build, run, lab, test, bench and verify.
+/// Set-up, build, run, lab, test, bench, fuzz and verify.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -44,6 +45,8 @@ enum Command {
     Test(test::TestArgs),
     /// Measure
     Bench(bench::BenchArgs),
+    /// Mutate packets, and compare what host and kernel make of them
+    Fuzz(fuzz::FuzzArgs),
     /// Check layering, house rules and the hot path of the built datapath
     Verify,
 }
@@ -63,6 +66,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Lab(args) => lab::command(&args),
         Command::Test(args) => test::command(&args),
         Command::Bench(args) => bench::command(&args),
+        Command::Fuzz(args) => fuzz::command(&args),
         Command::Verify => verify::command(),
     }
 }

@@ -35,7 +35,8 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work)
             return Step::Done(Verdict::Drop(drop));
         }
     }
-    if !may_be_answered(&work.headers.flow, work.headers.v4) || !tables.may_answer(AnswerKind::Error) {
+    let headers = &work.headers;
+    if !may_be_answered(packet.window(), &headers.flow, headers.v4) || !tables.may_answer(AnswerKind::Error) {
         return Step::Done(Verdict::Drop(drop));
     }
     if work.complaint as u8 == Complaint::TooBigInTunnel as u8 {
@@ -78,9 +79,14 @@ fn relay<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &Work) -> Optio
     Some(send::leave(packet, way.hop.ifindex, ForwardReason::TooBigAnswer))
 }
 
-/// Whether the source is somebody whom an error may be sent to (RFC 1122 section 3.2.2).
+/// Whether the source is somebody whom an answer may be sent to, and the packet was for this node alone (RFC 1122 section
+/// 3.2.2): answers leave with the MACs' places changed, and no frame is from a group.
 #[inline(always)]
-pub fn may_be_answered(flow: &Flow, v4: bool) -> bool {
+pub fn may_be_answered(window: Window<'_>, flow: &Flow, v4: bool) -> bool {
+    let Some(frame) = window.chunk::<{ ethernet::LEN }>(0) else { return false };
+    if (frame.byte::<0>() | frame.byte::<6>()) & ethernet::GROUP != 0 {
+        return false;
+    }
     let [a, b, c, d] = flow.source;
     if v4 {
         let first = u32::from_be(d) >> 24;

@@ -105,7 +105,7 @@ fn echo_request<P: Packet, T: Tables>(packet: &mut P, tables: &T, headers: &Head
     let plain = headers.ip_header_bytes() == if headers.v4 { ipv4::LEN } else { ipv6::LEN };
     if !plain
         || !is_vip(tables, headers.flow.destination, headers.v4)
-        || !may_be_answered(&headers.flow, headers.v4)
+        || !may_be_answered(packet.window(), &headers.flow, headers.v4)
     {
         return NOT_OURS;
     }
@@ -131,7 +131,12 @@ fn answer_echo<P: Packet>(packet: &P, headers: &Headers, at: Offsets) -> Option<
     let change = checksum::Change::NONE.half(old, new);
     let sum = header.half::<{ icmp::field::CHECKSUM }>();
     header.set_half::<{ icmp::field::TYPE }>(new);
-    header.set_half::<{ icmp::field::CHECKSUM }>(change.apply(sum));
+    // Of a reply in which all else is 0 the sum is 0 as well, and only all ones says so.
+    let sum = match change.apply(sum) {
+        0 => 0xffff,
+        sum => sum,
+    };
+    header.set_half::<{ icmp::field::CHECKSUM }>(sum);
     if headers.v4 {
         let ip = window.chunk_at::<{ ipv4::LEN }>(at.ip)?;
         let ([_, _, _, source], [_, _, _, destination]) = (headers.flow.source, headers.flow.destination);
@@ -152,6 +157,10 @@ fn answer_echo<P: Packet>(packet: &P, headers: &Headers, at: Offsets) -> Option<
 fn error<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work, embedded: &Embedded) -> Step {
     let inner = &embedded.flow;
     let v4 = work.headers.v4;
+    // An error goes to whom the packet was from that it is about (RFC 792, RFC 4443 section 3).
+    if work.headers.flow.destination != inner.source {
+        return NOT_OURS;
+    }
     if let Some(service) = find_service(tables, inner.source, inner.source_port, inner.protocol, v4) {
         return about_a_reply(packet, tables, work, embedded, &service);
     }

@@ -152,6 +152,10 @@ impl Walk {
         }
         self.protocol = extension.byte::<{ ipv6::extension::NEXT_HEADER }>();
         self.at += length;
+        // Only the IPv6 header itself may name it (RFC 8200 section 4.1).
+        if self.protocol == ipv6::NEXT_HOP_BY_HOP {
+            return Err(PassReason::Extensions);
+        }
         Ok(())
     }
 }

@@ -46,6 +46,8 @@ pub struct MemTables {
     pub limiter: RefCell<Limiter>,
     /// Answers of the routing table by destination; [`RouteAnswer::None`] for all others.
     pub routes: BTreeMap<Address, Route>,
+    /// Who answers about routes instead, where an answer depends on more than the destination.
+    pub router: Option<Box<dyn Router>>,
     /// Counters of frontends by index.
     pub service_counters: RefCell<BTreeMap<u32, ServiceCounters>>,
     /// Counters of backends by index.
@@ -60,6 +62,12 @@ pub struct MemTables {
     pub recorder: RefCell<Recorder>,
     /// What the agent told the datapath.
     pub settings: Settings,
+}
+
+/// A routing table.
+pub trait Router: core::fmt::Debug {
+    /// Its answer.
+    fn route(&self, question: &RouteQuestion) -> Route;
 }
 
 /// A flow table that throws out whoever was looked for the longest time ago.
@@ -144,6 +152,7 @@ impl MemTables {
             snat: Vec::new(),
             limiter: RefCell::default(),
             routes: BTreeMap::new(),
+            router: None,
             service_counters: RefCell::default(),
             backend_counters: RefCell::default(),
             verdicts: RefCell::default(),
@@ -253,7 +262,11 @@ impl Tables for MemTables {
     }
 
     fn route(&self, question: &RouteQuestion) -> Route {
-        self.routes.get(&question.destination).copied().unwrap_or(Route::without_hop(RouteAnswer::None))
+        let listed = || self.routes.get(&question.destination).copied();
+        match &self.router {
+            Some(router) => router.route(question),
+            None => listed().unwrap_or(Route::without_hop(RouteAnswer::None)),
+        }
     }
 
     fn now_ms(&self) -> u64 {

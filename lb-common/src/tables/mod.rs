@@ -7,7 +7,7 @@
 mod memory;
 
 #[cfg(any(feature = "host", test))]
-pub use memory::{LruFlows, MemTables};
+pub use memory::{LruFlows, MemTables, Router};
 
 use crate::abi::{
     Address, AnswerKind, Backend, FlowCell, FlowKey, FlowValue, FragmentKey, FragmentValue, Link,

@@ -18,6 +18,9 @@ pub const TYPE_IPV4: u16 = u16::from_be(0x0800);
 /// `EtherType` of IPv6, as it lies in a frame.
 pub const TYPE_IPV6: u16 = u16::from_be(0x86dd);
 
+/// Bit of a MAC's first byte that makes it a group's (IEEE 802, "individual/group").
+pub const GROUP: u8 = 1;
+
 /// The header.
 pub type Ethernet<'a> = Chunk<'a, LEN>;
 

@@ -37,10 +37,10 @@ const MISTAKES: [Mistake; 7] = [
     mistake("address = \"10.0.0.12:80\"", "address = \"shop.example:80\"", "not an IP address"),
     mistake("vips = [\"203.0.113.30\"]", "vips = [\"203.0.113.20\"]", "served by service"),
     Mistake {
-        instead_of: "address = \"10.0.0.11:80\"",
-        text: "address = \"2001:db8:3::11\"",
-        place: "vips = [\"203.0.113.10\"]",
-        complaint: "has an IPv6 address",
+        instead_of: "vips = [\"203.0.113.10\"]",
+        text: "vips = [\"2001:db8:2::99\"]",
+        place: "vips = [\"2001:db8:2::99\"]",
+        complaint: "all backends of pool",
     },
 ];
 

@@ -2,11 +2,11 @@
 
 use super::{extras, routes};
 use anyhow::{Context as _, ensure};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::{
     ABI_VERSION, BackendCounters, BackendFlags, BackendIdentity, FlowKey, FlowValue, Recording,
-    ServiceCounters, names,
+    ServiceCounters, Settings, names,
 };
 use lb_common::hash::HashKey;
 use lb_tests::fixtures::{CAPACITY, Counted, Fixture, Service, World};
@@ -40,7 +40,8 @@ pub fn in_own_namespaces(test: impl FnOnce() -> anyhow::Result<()> + Send) {
     }
 }
 
-fn own_namespaces() -> anyhow::Result<()> {
+/// Gives the calling thread network and mount namespaces of its own.
+pub fn own_namespaces() -> anyhow::Result<()> {
     use rustix::mount::{MountPropagationFlags, mount_change};
     use rustix::thread::{UnshareFlags, unshare_unsafe};
     // SAFETY: of the flags that can break other threads (shared file descriptors) none is given; CLONE_NEWNS gives
@@ -88,27 +89,34 @@ pub struct Counters {
 
 /// The loaded program over maps that hold the fixtures' world.
 pub struct Bed {
-    dataplane: KernelDataplane,
+    /// The loaded program.
+    pub dataplane: KernelDataplane,
+    /// Where its maps are pinned.
+    pub pinned: Pinned,
     world: World,
     recording: Recording,
     answers: bool,
     layout: Layout,
-    pinned: Pinned,
 }
 
 impl Bed {
     /// Sets up routes and loads the program, in namespaces of the caller's own.
     pub fn new(log_level: LogLevel) -> anyhow::Result<Self> {
+        Self::sized(log_level, CAPACITY, None)
+    }
+
+    /// The same with room for so many flows and sessions, and the hash key given instead of a random one.
+    pub fn sized(log_level: LogLevel, flows: u32, key: Option<HashKey>) -> anyhow::Result<Self> {
         let bpffs = pin_directory();
         let pinned = Pinned(bpffs.clone());
-        let capacity = Capacity {
-            services: CAPACITY,
-            backends: CAPACITY,
-            slots: CAPACITY,
-            flows: CAPACITY,
-            sessions: CAPACITY,
-        };
-        let mut dataplane = KernelDataplane::open(&KernelConfig { bpffs, capacity, log_level })?;
+        let (services, backends, slots) = (CAPACITY, CAPACITY, CAPACITY);
+        let capacity = Capacity { services, backends, slots, flows, sessions: flows };
+        let config = KernelConfig { bpffs, capacity, log_level };
+        if let Some(key) = key {
+            drop(KernelDataplane::open(&config)?);
+            write_key(&pinned.0, key)?;
+        }
+        let mut dataplane = KernelDataplane::open(&config)?;
         if let [(program, reason), ..] = dataplane.refused() {
             anyhow::bail!("the kernel refused {program}: {reason}");
         }
@@ -121,7 +129,7 @@ impl Bed {
         remember(&pinned.0, &world)?;
         extras::fill(&pinned.0, &world)?;
         extras::set_answers(&pinned.0, true)?;
-        Ok(Self { dataplane, world, recording: Recording::All, answers: true, layout: Layout::Whole, pinned })
+        Ok(Self { dataplane, pinned, world, recording: Recording::All, answers: true, layout: Layout::Whole })
     }
 
     /// The world in the maps.
@@ -210,6 +218,18 @@ impl Bed {
         }
         Ok(())
     }
+}
+
+/// The settings, as aya takes them.
+type SettingsWords = [u64; size_of::<Settings>() / 8];
+
+/// Writes a hash key into the pinned settings; who opens the dataplane over them takes it on.
+fn write_key(bpffs: &Path, HashKey(first, second): HashKey) -> anyhow::Result<()> {
+    let pin = bpffs.join(format!("v{ABI_VERSION}")).join(names::SETTINGS);
+    let mut array: Array<MapData, SettingsWords> = Map::Array(MapData::from_pin(pin)?).try_into()?;
+    let former: Settings = bytemuck::cast(array.get(&0, 0)?);
+    let settings = Settings { hash_key: [first, second], ..former };
+    Ok(array.set(0, bytemuck::cast::<Settings, SettingsWords>(settings), 0)?)
 }
 
 /// A flow's key and value, as aya takes them.

@@ -11,13 +11,14 @@ use anyhow::{Context as _, Result, ensure};
 use super::source::{self, Gate};
 
 /// Directories with sources, and whether all in them is tests and their library.
-const SOURCES: [(&str, bool); 6] = [
+const SOURCES: [(&str, bool); 7] = [
     ("lb-common/src", false),
     ("lb-ebpf/src", false),
     ("lb-userspace/src", false),
     ("xtask/src", false),
     ("tests/src", true),
     ("tests/tests", true),
+    ("tests/examples", true),
 ];
 
 /// Directories that need not be there.
