@@ -54,12 +54,6 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work)
 fn relay<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &Work) -> Option<Verdict> {
     let headers = &work.headers;
     let frame = Frame::read(packet.window())?;
-    if !packet.shrink_head((work.skipped_bytes & 0xff) as u8) {
-        return None;
-    }
-    // The addresses do not matter yet.
-    frame.write_back(packet.window(), headers.offsets().ip, send::ether_type(headers.v4))?;
-    build(packet, work)?;
     let way = send::by_route(
         packet,
         tables,
@@ -72,9 +66,13 @@ fn relay<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &Work) -> Optio
             destination: headers.flow.source,
         },
     );
-    if way.answer as u8 != RouteAnswer::Found as u8 {
+    if way.answer as u8 != RouteAnswer::Found as u8 || !packet.shrink_head((work.skipped_bytes & 0xff) as u8)
+    {
         return None;
     }
+    // The addresses do not matter yet.
+    frame.write_back(packet.window(), headers.offsets().ip, send::ether_type(headers.v4))?;
+    build(packet, work)?;
     send::reframe(packet, headers.offsets().ip, 0, &way, send::ether_type(headers.v4)).ok()?;
     Some(send::leave(packet, way.hop.ifindex, ForwardReason::TooBigAnswer))
 }

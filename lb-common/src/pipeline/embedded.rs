@@ -89,6 +89,8 @@ fn parse_ipv6(window: Window<'_>, at: usize) -> Option<(Flow, usize)> {
 
 /// A client's packet in the tunnel that an error is about.
 pub struct Tunnelled {
+    /// Where the tunnel starts.
+    pub start: Address,
     /// The tunnel's end.
     pub end: Address,
     /// Bytes that the tunnel added.
@@ -136,7 +138,13 @@ pub fn tunnelled(window: Window<'_>, headers: &Headers) -> Option<Tunnelled> {
     client.flow = flow;
     #[expect(clippy::cast_possible_truncation, reason = "less than 1,100 bytes of headers")]
     let overhead_bytes = inner.wrapping_sub(ip) as u16;
-    Some(Tunnelled { end: outer.destination, overhead_bytes, at: inner, headers: client })
+    Some(Tunnelled {
+        start: outer.source,
+        end: outer.destination,
+        overhead_bytes,
+        at: inner,
+        headers: client,
+    })
 }
 
 /// Gives an error whose IP header is at `at` and what it embeds other names; takes one from the TTL if the node `routes` it.

@@ -80,7 +80,8 @@ fn about_a_tunnel<P: Packet, T: Tables>(packet: &P, tables: &T, work: &mut Work)
     let is_tunnel = service.mode == ForwardMode::DsrIpip as u8 || service.mode == ForwardMode::DsrGue as u8;
     let backend = tables.backend(choose::whose(tables, flow, inner.v4, &service))?;
     // Whoever does not know where the flow went cannot have seen its tunnel.
-    if !is_tunnel || backend.address != tunnelled.end {
+    let is_ours = tunnelled.start == work.headers.flow.destination && backend.address == tunnelled.end;
+    if !is_tunnel || !is_ours {
         return None;
     }
     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);

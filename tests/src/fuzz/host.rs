@@ -34,6 +34,13 @@ pub fn without_time(value: FragmentValue) -> FragmentValue {
     FragmentValue { seen_ms: 0, ..value }
 }
 
+/// The clock that the kernel's side reads, in milliseconds.
+fn kernel_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let number = |part: i64| u64::try_from(part).unwrap_or(0);
+    number(now.tv_sec) * 1_000 + number(now.tv_nsec) / 1_000_000
+}
+
 /// XDP actions (`enum xdp_action`, include/uapi/linux/bpf.h).
 pub const fn action(verdict: Verdict) -> u32 {
     match verdict {
@@ -69,6 +76,8 @@ impl Host {
 
     /// Runs one packet; `out` becomes the frame afterwards.
     pub fn run(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Verdict {
+        // Where a session's port is taken, the next one depends on the second.
+        self.tables.now_ms.set(kernel_ms());
         let mut packet = BufferPacket::new(frame, INGRESS);
         let verdict = process(&mut packet, &self.tables);
         out.clear();

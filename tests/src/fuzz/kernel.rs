@@ -36,8 +36,9 @@ pub struct Kernel {
     services: RawMap,
     backends: RawMap,
     recorder: RawMap,
-    /// Flows of the world, which a reset puts back.
+    /// Flows and sessions of the world, which a reset puts back.
     remembered: Vec<(FlowKey, FlowValue)>,
+    opened: Vec<(FlowKey, Session)>,
     /// Packets by verdict number, as far as they were asked for.
     seen: [u64; VERDICT_NUMBERS as usize],
     /// Where frames are written, and a verdict's counters.
@@ -64,6 +65,7 @@ impl Kernel {
             backends: open(names::BACKEND_COUNTERS)?,
             recorder: open(names::RECORDER)?,
             remembered: world.flows.clone(),
+            opened: world.sessions.clone(),
             seen: [0; VERDICT_NUMBERS as usize],
             frame: vec![0; LONGEST_BYTES + GROWTH_BYTES],
             counter: verdicts.value(),
@@ -128,6 +130,9 @@ impl Kernel {
     fn remember(&self) -> Result<()> {
         for (key, value) in &self.remembered {
             self.flows.update(bytes(key), &mut bytes(value).to_vec())?;
+        }
+        for (key, session) in &self.opened {
+            self.sessions.update(bytes(key), &mut bytes(session).to_vec())?;
         }
         Ok(())
     }

@@ -6,10 +6,10 @@ use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::{
     ABI_VERSION, BackendCounters, BackendFlags, BackendIdentity, FlowKey, FlowValue, Recording,
-    ServiceCounters, Settings, names,
+    ServiceCounters, Settings, address, names,
 };
 use lb_common::hash::HashKey;
-use lb_tests::fixtures::{CAPACITY, Counted, Fixture, Service, World};
+use lb_tests::fixtures::{CAPACITY, Counted, Family, Fixture, Service, World, snat};
 use lb_userspace::dataplane::kernel::{KernelConfig, KernelDataplane, Layout, LogLevel, remove};
 use lb_userspace::dataplane::{Capacity, Dataplane as _, Op};
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,6 +262,8 @@ fn operations(world: &World) -> anyhow::Result<Vec<Op>> {
             operations.push(Op::PutBackend { index, identity, backend: *backend });
         }
     }
+    let snat = [Family::V4, Family::V6].map(|family| address(snat(family)));
+    operations.extend((0..).zip(snat).map(|(index, address)| Op::PutSnat { index, address }));
     operations.extend(world.reverse.iter().map(|(key, value)| Op::PutReverse(*key, *value)));
     operations.push(Op::SetReverseEntries(u32::try_from(world.reverse.len())?));
     operations.extend(world.services.iter().map(|(key, value)| Op::PutService(*key, *value)));

@@ -34,7 +34,7 @@ pub enum Says {
 }
 
 /// Whom nobody may answer (RFC 1122 section 3.2.2): groups, the unspecified address, and the node's inside.
-fn stands_for_many(ip: IpAddr) -> bool {
+pub(super) fn stands_for_many(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let [first, ..] = ip.octets();
@@ -131,7 +131,7 @@ pub fn error(rules: &Rules, passage: &Passage<'_>, ifindex: u32, says: Says) -> 
 }
 
 /// The error's IP packet.
-fn expected_error(passage: &Passage<'_>, says: Says, said: u16) -> Vec<u8> {
+pub(super) fn expected_error(passage: &Passage<'_>, says: Says, said: u16) -> Vec<u8> {
     let Passage { input, before, .. } = passage;
     let quoted = (before.transport - before.network + 8).min(QUOTED_MOST);
     let quoted = input.get(before.network..before.network + quoted).unwrap_or_default();

@@ -3,7 +3,8 @@
 //! Imports `anatomy`. Always holds: it is filled from what was forwarded, never from what the pipeline remembers.
 
 use super::{Judgement, Passage};
-use lb_common::abi::ForwardReason;
+use crate::fixtures::World;
+use lb_common::abi::{ForwardReason, ip_address};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -63,6 +64,23 @@ pub struct Memory {
     tunnels: BTreeMap<(Sender, Receiver), Vec<u8>>,
     /// What replies of a session have to become, by what they come as.
     sessions: BTreeMap<Tuple, Tuple>,
+}
+
+impl Memory {
+    /// What a world's own sessions make known.
+    pub fn of(world: &World) -> Self {
+        let end = |ip, port: u16| SocketAddr::new(ip_address(ip), u16::from_be(port));
+        let replies = world.sessions.iter().filter(|(_, session)| session.way.reply != 0);
+        let sessions = replies.map(|(key, session)| {
+            let (way, protocol) = (&session.way, u8::try_from(key.protocol).unwrap_or_default());
+            let comes =
+                (end(key.source, key.source_port), end(key.destination, key.destination_port), protocol);
+            let leaves =
+                (end(way.source, way.source_port), end(way.destination, way.destination_port), protocol);
+            (comes, leaves)
+        });
+        Self { sessions: sessions.collect(), ..Self::default() }
+    }
 }
 
 fn datagram(passage: &Passage<'_>) -> Datagram {

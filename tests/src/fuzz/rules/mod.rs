@@ -12,6 +12,7 @@ mod errors;
 mod frontends;
 mod memory;
 mod nat;
+mod relayed;
 mod ways;
 
 use super::anatomy::Anatomy;
@@ -111,7 +112,7 @@ impl Rules {
             world: world.clone(),
             fib: Fib::new(world),
             backends: BTreeMap::new(),
-            memory: RefCell::default(),
+            memory: RefCell::new(Memory::of(world)),
         };
         let of_ranges = world.ranges.iter().map(|(.., value)| value);
         for value in world.services.values().chain(of_ranges) {
@@ -138,7 +139,7 @@ impl Rules {
 
     /// Forgets all packets.
     pub fn forget(&self) {
-        self.memory.replace(Memory::default());
+        self.memory.replace(Memory::of(&self.world));
     }
 
     /// Judges what became of a packet, and remembers what later ones have to follow.
@@ -176,6 +177,9 @@ impl Rules {
             ForwardReason::IcmpError => errors::to_backend(self, &passage, ifindex),
             ForwardReason::IcmpErrorReply => errors::to_client(self, &passage, ifindex),
             ForwardReason::EchoReply => answers::echo(self, &passage, ifindex),
+            ForwardReason::TooBigAnswer if errors::is_icmp(&passage) => {
+                relayed::too_big(self, &passage, ifindex)
+            }
             ForwardReason::TooBigAnswer => answers::error(self, &passage, ifindex, Says::TooBig),
             ForwardReason::ExpiredAnswer => answers::error(self, &passage, ifindex, Says::Expired),
         }?;
