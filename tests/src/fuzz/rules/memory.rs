@@ -139,6 +139,8 @@ impl Memory {
     /// Remembers a session, by a packet that came as `before` and left as `after`; two sessions may not be told apart by
     /// nothing.
     pub fn opens(&mut self, before: Tuple, after: Tuple) -> Judgement {
+        // A flow that begins anew after its end has another session, and the one before is gone.
+        self.sessions.retain(|came, left| *left != turned(before) || *came == turned(after));
         match self.sessions.insert(turned(after), turned(before)) {
             Some(other) if other != turned(before) => {
                 Err(format!("{after:?} is two sessions: that of {before:?}, and {other:?}"))
