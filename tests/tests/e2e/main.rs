@@ -13,6 +13,7 @@ mod health;
 mod kernel;
 mod load;
 mod lookups;
+mod modes;
 mod nginx;
 mod nginx_fleet;
 mod restart;
