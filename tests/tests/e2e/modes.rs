@@ -1,5 +1,6 @@
 //! `full-nat`, `dsr-gue` and tunnels across families, with real clients and servers: requests, downloads and uploads.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
@@ -48,15 +49,14 @@ fn one_pool(bed: &Bed, mode: &str, family: Family, keys: &str, vips: Mode) -> Re
         let (v4, v6): (IpAddr, IpAddr) = (web.v4.into(), web.v6.into());
         let addresses: &[IpAddr] = match family {
             Family::V4 => &[v4],
-            Family::V6 => &[v6],
             Family::Mixed if number == 0 => &[v4],
-            Family::Mixed => &[v6],
+            Family::V6 | Family::Mixed => &[v6],
             Family::Both => &[v4, v6],
         };
         for address in addresses {
             let kind = if address.is_ipv4() { "v4" } else { "v6" };
             let name = web.host.name();
-            backends += &format!("    {{ name = \"{name}-{kind}\", address = \"{address}\" }},\n");
+            writeln!(backends, "    {{ name = \"{name}-{kind}\", address = \"{address}\" }},")?;
         }
     }
     let [v4, v6] = vips.vips();
