@@ -37,9 +37,9 @@ const MISTAKES: [Mistake; 7] = [
     mistake("address = \"10.0.0.12:80\"", "address = \"shop.example:80\"", "not an IP address"),
     mistake("vips = [\"203.0.113.30\"]", "vips = [\"203.0.113.20\"]", "served by service"),
     Mistake {
-        instead_of: "vips = [\"203.0.113.10\"]",
-        text: "vips = [\"2001:db8:2::99\"]",
-        place: "vips = [\"2001:db8:2::99\"]",
+        instead_of: "vips = [\"2001:db8:2::10\"]",
+        text: "vips = [\"203.0.113.77\"]",
+        place: "vips = [\"203.0.113.77\"]",
         complaint: "all backends of pool",
     },
 ];
