@@ -26,8 +26,8 @@ fn tables() -> MemDecapTables {
 
 fn run(frame: &[u8], frame_bytes: usize) -> (DecapVerdict, Vec<u8>) {
     let tables = tables();
-    let mut packet = BufferPacket::new(frame, 1);
-    let verdict = process(&mut packet, frame_bytes, &tables);
+    let mut packet = BufferPacket::first_piece(frame, frame_bytes - frame.len(), 1);
+    let verdict = process(&mut packet, &tables);
     let counted: u64 = tables.counters.borrow().values().sum();
     assert_eq!(counted, 1, "one reason for one frame");
     (verdict, packet.frame().to_vec())

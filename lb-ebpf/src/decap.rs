@@ -21,7 +21,6 @@ use lb_common::decap::{
     abi::{ACCEPTED, MAX_ENDS, MAX_SOURCES, MAX_VIPS, OTHER_FAMILY},
     process,
 };
-use lb_common::wire::Packet as _;
 use packet::XdpPacket;
 
 /// Room for the entry that keeps the families apart.
@@ -58,8 +57,7 @@ pub fn lb_decap_frags(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn run(ctx: &XdpContext, pieces: bool) -> u32 {
     let mut packet = XdpPacket::new(ctx.ctx, pieces);
-    let frame_bytes = packet.len_bytes();
-    match process(&mut packet, frame_bytes, &KernelTables) {
+    match process(&mut packet, &KernelTables) {
         DecapVerdict::Pass(_) | DecapVerdict::Deliver(_) => xdp_action::XDP_PASS,
         DecapVerdict::Drop(_) => xdp_action::XDP_DROP,
     }

@@ -16,8 +16,8 @@ use lb_userspace::netlink::announce::announce;
 use lb_userspace::netlink::sysctl::{self, Family};
 use lb_userspace::netlink::{
     Address, CacheState, Link, Mac, Medium, NeighbourKey, NeighbourState, Netlink, NetlinkError, NextHop,
-    NextHopError, NextHopTable, PortKind, Resolver, ResolverOptions, Vlan, VlanProtocol, XdpAttachment,
-    XdpAttachmentMode, offload, trunk,
+    NextHopError, NextHopTable, PortKind, Resolver, ResolverOptions, XdpAttachment, XdpAttachmentMode,
+    offload, trunk,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
@@ -243,46 +243,6 @@ fn links_are_listed_with_what_the_datapath_needs() -> Result<()> {
             let error = netlink.link_by_name(name).await.expect_err(name);
             assert_eq!(error, NetlinkError::NoSuchLink { link: name.to_owned() });
         }
-        Ok(())
-    })
-}
-
-/// Whether the kernel makes VLAN interfaces; if not, a test of them says so and ends.
-fn has_vlans(namespace: &Namespace) -> bool {
-    let made = namespace.ip("link add link n0 name probe type vlan id 1").is_ok();
-    if made {
-        let _ = namespace.ip("link del probe");
-    } else {
-        eprintln!("not run: this kernel has no VLAN interfaces (CONFIG_VLAN_8021Q)");
-    }
-    made
-}
-
-#[test]
-fn vlans_are_seen_with_their_trunk() -> Result<()> {
-    let pair = Pair::new()?;
-    if !has_vlans(&pair.node) {
-        return Ok(());
-    }
-    pair.node.ip("link add link n0 name n0.300 type vlan protocol 802.1ad id 300")?;
-    pair.node.ip("link add link n0.300 name inner type vlan id 4094")?;
-    // Its parent is in another namespace: nothing can be said of its trunk.
-    let peer = &pair.peer.name;
-    pair.node.ip(&format!("link add link n0 name n0.7 netns {peer} type vlan id 7"))?;
-    pair.node.block_on(|| async {
-        let links = links_by_index().await?;
-        let named = |name: &str| links.values().find(|link| link.name == name).context(name.to_owned());
-        let (n0, outer, inner) = (named("n0")?.index, named("n0.300")?, named("inner")?);
-        let of_outer = Vlan { id: 300, protocol: VlanProtocol::Provider, parent: n0 };
-        let of_inner = Vlan { id: 4_094, protocol: VlanProtocol::Customer, parent: outer.index };
-        assert_eq!((outer.vlan, inner.vlan), (Some(of_outer), Some(of_inner)));
-        let below = trunk(&links, inner.index).context("no trunk")?;
-        assert_eq!((below.port, below.tags), (n0, vec![of_outer, of_inner]));
-        Ok(())
-    })?;
-    pair.peer.block_on(|| async {
-        let link = Netlink::open()?.link_by_name("n0.7").await?;
-        assert_eq!((link.kind.as_deref(), link.vlan), (Some("vlan"), None));
         Ok(())
     })
 }

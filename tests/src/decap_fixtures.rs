@@ -107,6 +107,6 @@ pub fn tables(sources: Sources) -> MemDecapTables {
 /// Runs a frame over tables in memory: the verdict, and the frame afterwards.
 pub fn run_on_host(packet: &[u8], tables: &MemDecapTables) -> (DecapVerdict, Vec<u8>) {
     let mut buffer = BufferPacket::new(packet, INGRESS);
-    let verdict = process(&mut buffer, packet.len(), tables);
+    let verdict = process(&mut buffer, tables);
     (verdict, buffer.frame().to_vec())
 }

@@ -11,6 +11,7 @@ pub mod configuration;
 pub mod decap_fixtures;
 pub mod fixtures;
 pub mod fuzz;
+pub mod hex;
 pub mod hosts;
 pub mod http;
 pub mod lab;

@@ -2,15 +2,11 @@
 
 use lb_common::decap::{DECAP_NUMBERS, DecapReason, decap_name};
 use lb_tests::decap_fixtures::{all, run_on_host, tables};
+use lb_tests::hex::hex;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Fewer would mean that a part of the table got lost.
 const LEAST_FIXTURES: usize = 500;
-
-fn hex(bytes: &[u8]) -> String {
-    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.join(" ")
-}
 
 #[test]
 fn every_fixture_gives_its_reason_and_bytes_on_the_host_and_is_counted_once() {

@@ -5,6 +5,7 @@ use lb_common::abi::{
 };
 use lb_common::tables::MemTables;
 use lb_tests::fixtures::{Counted, Family, Fixture, Protocol, Service, all, run_on_host, run_over, world};
+use lb_tests::hex::hex;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where notes begin: numbers that are counted beside a packet's verdict.
@@ -12,11 +13,6 @@ const NOTES: u8 = 192;
 
 /// Fewer would mean that a part of the table got lost.
 const LEAST_FIXTURES: usize = 500;
-
-fn hex(bytes: &[u8]) -> String {
-    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.join(" ")
-}
 
 #[test]
 fn every_fixture_gives_its_verdict_and_bytes_on_the_host() {

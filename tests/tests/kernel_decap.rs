@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::decap::DecapVerdict;
 use lb_tests::decap_fixtures::{ENDS, Fixture, SOURCES, Sources, VIPS, all};
+use lb_tests::hex::hex;
 use lb_userspace::decap::{Counters, DecapConfig, Decapsulator, Prefix};
 
 /// Fewer would mean that a part of the table got lost.
@@ -18,11 +19,6 @@ const fn action(verdict: DecapVerdict) -> u32 {
         DecapVerdict::Drop(_) => XDP_DROP,
         DecapVerdict::Pass(_) | DecapVerdict::Deliver(_) => XDP_PASS,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.join(" ")
 }
 
 /// The programs of the fixtures' machine.

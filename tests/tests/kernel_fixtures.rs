@@ -18,6 +18,7 @@ use kernel_fixtures::bed::{Bed, in_own_namespaces};
 use lb_common::abi::{DropReason, ForwardReason};
 use lb_common::pipeline::Verdict;
 use lb_tests::fixtures::{Counted, EGRESS, Fixture, JUMBO_BYTES, Service, all, all_in};
+use lb_tests::hex::hex;
 use lb_userspace::dataplane::kernel::LogLevel;
 use lb_userspace::dataplane::kernel::probe::has_fragments;
 use std::collections::BTreeSet;
@@ -44,11 +45,6 @@ const fn action(verdict: Verdict) -> u32 {
         Verdict::Transmit(_) => XDP_TX,
         Verdict::Redirect(..) => XDP_REDIRECT,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.join(" ")
 }
 
 /// Runs one fixture; the error says what came out differently.

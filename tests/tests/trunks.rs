@@ -1,17 +1,19 @@
 //! VLANs and bonds, with `lbd` as an operator runs it. Needs root.
 //!
 //! Role: a target of its own, because it also runs on the kernels that `cargo xtask test --kernel` boots: not every kernel has
-//! VLAN interfaces and bonds. A test that finds none says so and ends. Imports lb-tests only; starts `lbd`.
-//! Always holds: a test is skipped only when the kernel refuses to make the interface in question.
+//! VLAN interfaces and bonds, and a test that cannot run is reported as ignored, never as passed. Imports lb-tests, and the
+//! agent's eyes for links; starts `lbd`.
+//! Always holds: a test is left out only when the kernel refuses to make the interface in question.
 //!
 //! ```text
 //!   trunk (a switch that passes tags): client (VLAN 100), edge (100 and 200), web (200), node (all), far (802.1ad 300 / 100)
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -21,6 +23,8 @@ use lb_tests::lab::{Bridge, End, Host, Lab, Process, wait_until};
 use lb_tests::site::HTTP_PORT;
 use lb_tests::upload::upload;
 use lb_tests::{bins, http};
+use lb_userspace::netlink::{Link, Netlink, Vlan, VlanProtocol, trunk as trunk_of};
+use libtest_mimic::{Arguments, Trial};
 
 /// Interface of every host on the trunk.
 const TRUNK: &str = "trunk";
@@ -41,15 +45,55 @@ fn ip(text: &str) -> Result<IpAddr> {
     text.parse().with_context(|| text.to_owned())
 }
 
-/// Whether the kernel makes interfaces of a kind, as `ip link add` takes it.
-fn has(lab: &Lab, kind: &str) -> Result<bool> {
-    let host = lab.host(&format!("probe_{}", kind.split(' ').next().unwrap_or_default()))?;
+/// Interfaces that not every kernel makes, as `ip link add` takes them.
+const VLAN: &str = "link below name tagged type vlan id 1";
+const BOND: &str = "name bond9 type bond";
+
+/// A test: its name, what it needs of the kernel, and itself.
+type Test = (&'static str, &'static str, fn() -> Result<()>);
+
+const TESTS: [Test; 4] = [
+    ("vlans_are_seen_with_their_trunk", VLAN, vlans_are_seen_with_their_trunk),
+    ("clients_and_servers_in_two_vlans_of_one_trunk", VLAN, clients_and_servers_in_two_vlans_of_one_trunk),
+    (
+        "clients_with_two_tags_are_served_and_answered_with_two_tags",
+        VLAN,
+        clients_with_two_tags_are_served_and_answered_with_two_tags,
+    ),
+    (
+        "a_bond_is_attached_to_natively_and_serves_by_the_port_that_is_up",
+        BOND,
+        a_bond_is_attached_to_natively_and_serves_by_the_port_that_is_up,
+    ),
+];
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = Arguments::from_args();
+    // What the kernel lacks cannot be had by asking for tests that take long.
+    arguments.include_ignored = false;
+    let made = if arguments.list { BTreeSet::new() } else { made_by_the_kernel()? };
+    let trials = TESTS.map(|(name, needs, test)| {
+        let trial = Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()));
+        trial.with_ignored_flag(!made.contains(needs))
+    });
+    Ok(libtest_mimic::run(&arguments, trials.into()).exit_code())
+}
+
+/// Which of the interfaces above the kernel makes; says why not.
+fn made_by_the_kernel() -> Result<BTreeSet<&'static str>> {
+    let lab = Lab::new("probe")?;
+    let host = lab.host("probe")?;
     host.ip("link add below type veth peer name other")?;
-    let made = host.ip(&format!("link add {}", kind.replace("BELOW", "below")));
-    if let Err(error) = &made {
-        println!("not run: this kernel does not make it: {error:#}");
+    let mut made = BTreeSet::new();
+    for kind in [VLAN, BOND] {
+        match host.ip(&format!("link add {kind}")) {
+            Ok(_) => drop(made.insert(kind)),
+            Err(error) => {
+                println!("tests that need `ip link add {kind}` cannot run on this kernel: {error:#}");
+            }
+        }
     }
-    Ok(made.is_ok())
+    Ok(made)
 }
 
 /// What every test has: a lab, a switch, and a node with a configuration.
@@ -107,13 +151,8 @@ struct Trunk {
     _web: Web,
 }
 
-/// None if the kernel has no VLAN interfaces.
-fn trunk(name: &str) -> Result<Option<Trunk>> {
-    let lab = Lab::new(name)?;
-    if !has(&lab, "link BELOW name tagged type vlan id 1")? {
-        return Ok(None);
-    }
-    let bed = Bed::new(lab)?;
+fn trunk(name: &str) -> Result<Trunk> {
+    let bed = Bed::new(Lab::new(name)?)?;
     let lab = &bed.lab;
     let (client, web, edge, far) =
         (lab.host("client")?, lab.host("web")?, lab.router("edge")?, lab.host("far")?);
@@ -150,12 +189,11 @@ fn trunk(name: &str) -> Result<Option<Trunk>> {
         own_vip(&web, ip(vip)?, ip(gateway)?)?;
     }
     let running = start_web(&web)?;
-    Ok(Some(Trunk { bed, client, far, _web: running }))
+    Ok(Trunk { bed, client, far, _web: running })
 }
 
-#[test]
 fn clients_and_servers_in_two_vlans_of_one_trunk() -> Result<()> {
-    let Some(trunk) = trunk("trunk")? else { return Ok(()) };
+    let trunk = trunk("trunk")?;
     let (v4, v6) = ([ip("10.200.0.11")?], [ip("2001:db8:200::11")?]);
     let vips = [ip("10.100.0.80")?, ip("2001:db8:100::80")?, ip("10.100.0.81")?, ip("2001:db8:100::81")?];
     let services = [
@@ -186,9 +224,8 @@ fn clients_and_servers_in_two_vlans_of_one_trunk() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn clients_with_two_tags_are_served_and_answered_with_two_tags() -> Result<()> {
-    let Some(trunk) = trunk("qinq")? else { return Ok(()) };
+    let trunk = trunk("qinq")?;
     let (v4, v6) = ([ip("10.200.0.11")?], [ip("2001:db8:200::11")?]);
     let vips = [ip("10.30.0.80")?, ip("2001:db8:300::80")?];
     let services = [Served::web("nat", vips[0], &v4), Served::web("nat", vips[1], &v6)];
@@ -200,13 +237,8 @@ fn clients_with_two_tags_are_served_and_answered_with_two_tags() -> Result<()> {
 }
 
 /// One arm: clients and servers are on the segment of the bond.
-#[test]
 fn a_bond_is_attached_to_natively_and_serves_by_the_port_that_is_up() -> Result<()> {
-    let lab = Lab::new("bond")?;
-    if !has(&lab, "name bond9 type bond")? {
-        return Ok(());
-    }
-    let bed = Bed::new(lab)?;
+    let bed = Bed::new(Lab::new("bond")?)?;
     let (client, web) = (bed.lab.host("client")?, bed.lab.host("web")?);
     bed.switch.join(End::new(&client, "eth0").address("10.0.0.10/24").address("2001:db8::10/64"))?;
     bed.switch.join(End::new(&web, "eth0").address("10.0.0.11/24").address("2001:db8::11/64"))?;
@@ -257,4 +289,35 @@ fn a_bond_is_attached_to_natively_and_serves_by_the_port_that_is_up() -> Result<
         })?;
     }
     Ok(())
+}
+
+fn vlans_are_seen_with_their_trunk() -> Result<()> {
+    let lab = Lab::new("seen")?;
+    let (node, peer) = (lab.host("node")?, lab.host("peer")?);
+    node.ip("link add n0 type veth peer name n1")?;
+    node.ip("link add link n0 name n0.300 type vlan protocol 802.1ad id 300")?;
+    node.ip("link add link n0.300 name inner type vlan id 4094")?;
+    // Its parent is in another namespace: nothing can be said of its trunk.
+    node.ip(&format!("link add link n0 name n0.7 netns {} type vlan id 7", peer.netns()))?;
+    let links = links_of(&node)?;
+    let named = |name: &str| links.values().find(|link| link.name == name).context(name.to_owned());
+    let (n0, outer, inner) = (named("n0")?.index, named("n0.300")?, named("inner")?);
+    let of_outer = Vlan { id: 300, protocol: VlanProtocol::Provider, parent: n0 };
+    let of_inner = Vlan { id: 4_094, protocol: VlanProtocol::Customer, parent: outer.index };
+    ensure!((outer.vlan, inner.vlan) == (Some(of_outer), Some(of_inner)), "{outer:?}, {inner:?}");
+    let below = trunk_of(&links, inner.index).context("no trunk")?;
+    ensure!((below.port, &*below.tags) == (n0, &[of_outer, of_inner][..]), "{below:?}");
+    let links = links_of(&peer)?;
+    let orphan = links.values().find(|link| link.name == "n0.7").context("no n0.7")?;
+    ensure!((orphan.kind.as_deref(), orphan.vlan) == (Some("vlan"), None), "{orphan:?}");
+    Ok(())
+}
+
+/// The links of a host by their index, as the agent sees them.
+fn links_of(host: &Host) -> Result<BTreeMap<u32, Link>> {
+    host.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let links = runtime.block_on(async { Netlink::open()?.links().await })?;
+        Ok(links.into_iter().map(|link| (link.index, link)).collect())
+    })?
 }

@@ -1,6 +1,7 @@
 //! The flow table: what is remembered of flows while their slots change hands, and nothing else.
 
 use super::Address;
+use crate::hash::Flow;
 use bytemuck::{Pod, Zeroable};
 use core::cell::UnsafeCell;
 
@@ -18,6 +19,20 @@ pub struct FlowKey {
     pub destination_port: u16,
     /// IP protocol number; a word, because the kernel compares keys as bytes and padding would be noise.
     pub protocol: u32,
+}
+
+impl FlowKey {
+    /// The key of a flow.
+    #[inline(always)]
+    pub const fn of(flow: &Flow) -> Self {
+        Self {
+            source: flow.source,
+            destination: flow.destination,
+            source_port: flow.source_port,
+            destination_port: flow.destination_port,
+            protocol: flow.protocol as u32,
+        }
+    }
 }
 
 /// How far a connection is, as far as the client's side shows it.

@@ -3,7 +3,7 @@
 //! Always holds: a session is two entries, one a direction, keyed by the 5-tuple that packets of that direction arrive
 //! with; the entry of replies is made first, with a key that nobody else has, so no two sessions share a port.
 
-use super::Address;
+use super::{Address, FlowKey};
 use bytemuck::{Pod, Zeroable};
 use core::cell::UnsafeCell;
 
@@ -25,6 +25,20 @@ pub struct SessionWay {
     pub backend_index: u32,
     /// 1 if this is the direction to the client.
     pub reply: u32,
+}
+
+impl SessionWay {
+    /// The 5-tuple of the packets that answer those which go this way.
+    #[inline(always)]
+    pub const fn answers(&self, protocol: u32) -> FlowKey {
+        FlowKey {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol,
+        }
+    }
 }
 
 /// One direction of a session, as user space reads and writes it.

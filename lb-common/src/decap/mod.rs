@@ -28,18 +28,17 @@ use link::Link;
 use outer::{Outer, Tunnel};
 
 /// Decides about `packet`, takes the outer header off where it is a tunnel for a VIP, and counts.
-///
-/// `frame_bytes` is the length of the whole frame: more than the packet's window where the driver hands frames over in
-/// pieces.
 #[inline(always)]
-pub fn process<P: Packet, T: DecapTables>(packet: &mut P, frame_bytes: usize, tables: &T) -> DecapVerdict {
-    let reason = decide(packet, frame_bytes, tables);
+pub fn process<P: Packet, T: DecapTables>(packet: &mut P, tables: &T) -> DecapVerdict {
+    let reason = decide(packet, tables);
     tables.count(reason);
     reason.verdict()
 }
 
 #[inline(always)]
-fn decide<P: Packet, T: DecapTables>(packet: &mut P, frame_bytes: usize, tables: &T) -> DecapReason {
+fn decide<P: Packet, T: DecapTables>(packet: &mut P, tables: &T) -> DecapReason {
+    // More than the window where the driver hands frames over in pieces.
+    let frame_bytes = packet.len_bytes();
     let link = match link::read(packet.window()) {
         Ok(link) => link,
         Err(reason) => return reason,

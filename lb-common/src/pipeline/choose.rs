@@ -68,14 +68,7 @@ pub fn whose<T: Tables>(tables: &T, flow: &Flow, v4: bool, service: &ServiceValu
     if slot.is_stable() {
         return slot.current();
     }
-    let key = FlowKey {
-        source: flow.source,
-        destination: flow.destination,
-        source_port: flow.source_port,
-        destination_port: flow.destination_port,
-        protocol: u32::from(flow.protocol),
-    };
-    if let Some(cell) = tables.flow(&key) {
+    if let Some(cell) = tables.flow(&FlowKey::of(flow)) {
         let backend = cell.load().backend();
         if keeps_flows(tables, backend) {
             return backend;

@@ -42,15 +42,21 @@ const OFFSET_MASK: usize = 0x7ff;
 pub fn parse(window: Window<'_>, headers: &Headers) -> Option<Embedded> {
     let at = headers.offsets();
     let ip = at.transport + icmp::LEN;
-    let (mut flow, transport) = if headers.v4 { parse_ipv4(window, ip)? } else { parse_ipv6(window, ip)? };
-    let end = at.ip + usize::from(headers.length_bytes);
+    let (flow, transport) = parse_flow(window, ip, headers.v4, at.ip + usize::from(headers.length_bytes))?;
+    Some(Embedded { flow, ip: ip - at.ip, transport: transport - at.ip })
+}
+
+/// The flow of the TCP or UDP packet at `at` in a packet that ends at `end`, and where its transport header begins.
+#[inline(always)]
+fn parse_flow(window: Window<'_>, at: usize, v4: bool, end: usize) -> Option<(Flow, usize)> {
+    let (mut flow, transport) = if v4 { parse_ipv4(window, at)? } else { parse_ipv6(window, at)? };
     if transport + LEAST > end || !matches!(flow.protocol, tcp::PROTOCOL | udp::PROTOCOL) {
         return None;
     }
     let ports = window.chunk_at::<LEAST>(transport)?;
     flow.source_port = ports.half::<{ tcp::field::SOURCE_PORT }>();
     flow.destination_port = ports.half::<{ tcp::field::DESTINATION_PORT }>();
-    Some(Embedded { flow, ip: ip - at.ip, transport: transport - at.ip })
+    Some((flow, transport))
 }
 
 #[inline(always)]
@@ -119,14 +125,7 @@ pub fn tunnelled(window: Window<'_>, headers: &Headers) -> Option<Tunnelled> {
     if !says {
         return None;
     }
-    let (mut flow, transport) = if v4 { parse_ipv4(window, inner)? } else { parse_ipv6(window, inner)? };
-    let end = at.ip + usize::from(headers.length_bytes);
-    if transport + LEAST > end || !matches!(flow.protocol, tcp::PROTOCOL | udp::PROTOCOL) {
-        return None;
-    }
-    let ports = window.chunk_at::<LEAST>(transport)?;
-    flow.source_port = ports.half::<{ tcp::field::SOURCE_PORT }>();
-    flow.destination_port = ports.half::<{ tcp::field::DESTINATION_PORT }>();
+    let (flow, transport) = parse_flow(window, inner, v4, at.ip + usize::from(headers.length_bytes))?;
     let mut client = Headers::at(at.ip, at.ip + transport.wrapping_sub(inner));
     client.length_bytes = if v4 {
         u16::from_be(window.chunk_at::<{ ipv4::LEN }>(inner)?.half::<{ ipv4::field::TOTAL_LENGTH }>())

@@ -110,13 +110,6 @@ impl Headers {
     /// The flow as a key of tables.
     #[inline(always)]
     pub const fn flow_key(&self) -> FlowKey {
-        let flow = &self.flow;
-        FlowKey {
-            source: flow.source,
-            destination: flow.destination,
-            source_port: flow.source_port,
-            destination_port: flow.destination_port,
-            protocol: flow.protocol as u32,
-        }
+        FlowKey::of(&self.flow)
     }
 }

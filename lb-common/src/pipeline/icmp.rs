@@ -203,13 +203,7 @@ fn about_a_session<P: Packet, T: Tables>(
             work.headers.flow.source
         },
         outer_destination: way.destination,
-        inner: Flow {
-            source: way.destination,
-            destination: way.source,
-            source_port: way.destination_port,
-            destination_port: way.source_port,
-            protocol: inner.protocol,
-        },
+        inner: before(&way, inner.protocol),
     };
     to_client(packet, tables, work, embedded, &renamed)
 }
@@ -223,6 +217,18 @@ const fn reversed(inner: &Flow) -> FlowKey {
         source_port: inner.destination_port,
         destination_port: inner.source_port,
         protocol: inner.protocol as u32,
+    }
+}
+
+/// What was sent before a packet that goes `way`, as its receiver knows it.
+#[inline(always)]
+const fn before(way: &SessionWay, protocol: u8) -> Flow {
+    Flow {
+        source: way.destination,
+        destination: way.source,
+        source_port: way.destination_port,
+        destination_port: way.source_port,
+        protocol,
     }
 }
 
@@ -248,13 +254,7 @@ fn about_a_reply<P: Packet, T: Tables>(
         let renamed = Renamed {
             outer_source: way.source,
             outer_destination: way.destination,
-            inner: Flow {
-                source: way.destination,
-                destination: way.source,
-                source_port: way.destination_port,
-                destination_port: way.source_port,
-                protocol: inner.protocol,
-            },
+            inner: before(&way, inner.protocol),
         };
         let out = to_backend_way(packet, tables, backend, headers, headers.length_bytes, way.source);
         return rename(packet, work, embedded, &renamed, &out, ForwardReason::IcmpError);

@@ -112,7 +112,7 @@ fn of_request<T: Tables>(tables: &T, work: &mut Work) -> Result<SessionWay, Step
         && cell.way.reply == 0
     {
         let (way, found) = (cell.way, cell.seen());
-        let replies = replies_of(&way, key.protocol);
+        let replies = way.answers(key.protocol);
         if keeps_flows(tables, way.backend_index) && !is_reopened(tables, found, sign, &replies) {
             cell.update(found, SessionSeen::new(next_state(found.state(), sign), now_s));
             return Ok(way);
@@ -123,18 +123,6 @@ fn of_request<T: Tables>(tables: &T, work: &mut Work) -> Result<SessionWay, Step
         return Err(dropped(DropReason::NoSession));
     }
     make(tables, work, &key, now_s)
-}
-
-/// The 5-tuple of the packets that answer those of a client's way.
-#[inline(always)]
-const fn replies_of(way: &SessionWay, protocol: u32) -> FlowKey {
-    FlowKey {
-        source: way.destination,
-        destination: way.source,
-        source_port: way.destination_port,
-        destination_port: way.source_port,
-        protocol,
-    }
 }
 
 /// Whether a packet is the first of a new connection from the port of one that is over: a SYN after a FIN or RST of either
@@ -202,12 +190,12 @@ fn make<T: Tables>(tables: &T, work: &Work, key: &FlowKey, now_s: u32) -> Result
     match tables.put_session(key, &Session { way, seen: SessionSeen::new(state, now_s) }) {
         Put::Done => Ok(way),
         Put::Full => {
-            tables.drop_session(&replies_of(&way, key.protocol));
+            tables.drop_session(&way.answers(key.protocol));
             Err(dropped(DropReason::SessionsFull))
         }
         // Another CPU was faster: its session it is.
         Put::Taken => {
-            tables.drop_session(&replies_of(&way, key.protocol));
+            tables.drop_session(&way.answers(key.protocol));
             match tables.session(key) {
                 Some(cell) if cell.way.reply == 0 => Ok(cell.way),
                 _ => Err(dropped(DropReason::NoSession)),
@@ -249,7 +237,7 @@ fn take_port<T: Tables>(
         }
         way.source = address;
         way.source_port = walk.port(at).to_be();
-        match tables.put_session(&replies_of(way, u32::from(flow.protocol)), &session) {
+        match tables.put_session(&way.answers(u32::from(flow.protocol)), &session) {
             Put::Done => return Ok(()),
             Put::Full => return Err(DropReason::SessionsFull),
             Put::Taken => {}

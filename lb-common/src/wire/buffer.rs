@@ -13,6 +13,8 @@ const HEADROOM_BYTES: usize = 256;
 pub struct BufferPacket {
     bytes: Vec<u8>,
     head: usize,
+    /// Bytes of the frame that are not in the window.
+    behind_bytes: usize,
     ifindex: u32,
 }
 
@@ -21,10 +23,15 @@ impl BufferPacket {
     pub fn new(frame: &[u8], ifindex: u32) -> Self {
         let mut bytes = vec![POISON; HEADROOM_BYTES];
         bytes.extend_from_slice(frame);
-        Self { bytes, head: HEADROOM_BYTES, ifindex }
+        Self { bytes, head: HEADROOM_BYTES, behind_bytes: 0, ifindex }
     }
 
-    /// The frame as it is now.
+    /// The same with `behind_bytes` more in other pieces, as drivers hand over frames that are larger than a page.
+    pub fn first_piece(piece: &[u8], behind_bytes: usize, ifindex: u32) -> Self {
+        Self { behind_bytes, ..Self::new(piece, ifindex) }
+    }
+
+    /// The frame as it is now, as far as it is in the window.
     pub fn frame(&self) -> &[u8] {
         self.bytes.get(self.head..).unwrap_or_default()
     }
@@ -39,7 +46,7 @@ impl Packet for BufferPacket {
     }
 
     fn len_bytes(&self) -> usize {
-        self.frame().len()
+        self.frame().len() + self.behind_bytes
     }
 
     fn grow_head(&mut self, bytes: u8) -> bool {
@@ -63,8 +70,9 @@ impl Packet for BufferPacket {
     }
 
     fn trim(&mut self, bytes: usize) -> bool {
-        let enough = bytes >= ethernet::LEN && bytes <= self.frame().len();
+        let enough = bytes >= ethernet::LEN && bytes <= self.len_bytes();
         if enough {
+            self.behind_bytes = bytes.saturating_sub(self.frame().len());
             self.bytes.truncate(self.head + bytes);
         }
         enough

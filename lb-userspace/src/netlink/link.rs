@@ -41,6 +41,28 @@ pub struct Link {
     pub xdp: Option<XdpAttachment>,
 }
 
+#[cfg(test)]
+impl Link {
+    /// A running Ethernet card, for tests.
+    pub(crate) fn ethernet(index: u32, name: &str) -> Self {
+        Self {
+            index,
+            name: name.to_owned(),
+            medium: Medium::Ethernet,
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu: 1_500,
+            up: true,
+            resolves_neighbours: true,
+            kind: None,
+            lower: None,
+            controller: None,
+            port_kind: None,
+            vlan: None,
+            xdp: None,
+        }
+    }
+}
+
 /// The link layer of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {

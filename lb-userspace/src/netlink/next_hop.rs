@@ -112,21 +112,7 @@ mod tests {
     use super::*;
 
     fn ethernet() -> Link {
-        Link {
-            index: 2,
-            name: "eth0".to_owned(),
-            medium: Medium::Ethernet,
-            mac: Some([2, 0, 0, 0, 0, 9]),
-            mtu: 1_500,
-            up: true,
-            resolves_neighbours: true,
-            kind: None,
-            lower: None,
-            controller: None,
-            port_kind: None,
-            vlan: None,
-            xdp: None,
-        }
+        Link::ethernet(2, "eth0")
     }
 
     fn destination() -> IpAddr {
@@ -136,7 +122,7 @@ mod tests {
     #[test]
     fn only_a_running_ethernet_link_can_be_sent_through() {
         let (destination, link) = (destination(), "eth0".to_owned());
-        assert_eq!(egress_mac(destination, Some(&ethernet())), Ok([2, 0, 0, 0, 0, 9]));
+        assert_eq!(egress_mac(destination, Some(&ethernet())), Ok([2, 0, 0, 0, 0, 1]));
         let down = Link { up: false, ..ethernet() };
         let expected = NextHopError::LinkDown { destination, link: link.clone() };
         assert_eq!(egress_mac(destination, Some(&down)), Err(expected));

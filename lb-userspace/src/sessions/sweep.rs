@@ -58,7 +58,7 @@ pub fn sweep(
         if session.way.reply != 0 {
             return false;
         }
-        let answer = replies_of(key, &session.way);
+        let answer = session.way.answers(key.protocol);
         // One that was made since the first look is silent, and too young to be over.
         let seen = replies.get(&answer).copied().unwrap_or(SessionSeen::new(SessionState::Silent, 0));
         match judge.judge(key.protocol, session, seen) {
@@ -92,17 +92,6 @@ pub fn sweep(
         count.orphans = taken.saturating_sub(count.over);
     }
     Ok(count)
-}
-
-/// The 5-tuple of the packets that answer those of a client's way.
-fn replies_of(key: &FlowKey, way: &SessionWay) -> FlowKey {
-    FlowKey {
-        source: way.destination,
-        destination: way.source,
-        source_port: way.destination_port,
-        destination_port: way.source_port,
-        protocol: key.protocol,
-    }
 }
 
 /// `flow_timeout` by the identity of backends.

@@ -112,7 +112,7 @@ fn is_chosen(tier: Tier, args: &TestArgs) -> bool {
 
 /// Prints a line for each tier, run or not.
 fn summarise(lines: &[Line], not_run: &[String]) {
-    let mut rows: Vec<[String; 5]> = lines
+    let mut rows: Vec<[String; 6]> = lines
         .iter()
         .map(|line| {
             [
@@ -120,12 +120,14 @@ fn summarise(lines: &[Line], not_run: &[String]) {
                 format!("{} s", line.took.as_secs()),
                 format!("{} passed", line.tally.passed),
                 format!("{} failed", line.tally.failed),
+                format!("{} ignored", line.tally.ignored),
                 line.result.clone(),
             ]
         })
         .collect();
     for name in not_run {
-        rows.push([format!("  {name}"), String::new(), String::new(), String::new(), "not run".to_owned()]);
+        let [took, passed, failed, ignored] = [const { String::new() }; 4];
+        rows.push([format!("  {name}"), took, passed, failed, ignored, "not run".to_owned()]);
     }
     print!("\nSummary\n{}", columns(&rows));
 }

@@ -127,10 +127,10 @@ fn start(tier: Tier, args: &TestArgs) -> Result<(Outcome, Tally)> {
 fn step(holds: Result<bool>) -> (Outcome, Tally) {
     match holds {
         Ok(true) => (Outcome::Passed, Tally::default()),
-        Ok(false) => (Outcome::Failed, Tally { passed: 0, failed: 1 }),
+        Ok(false) => (Outcome::Failed, Tally { passed: 0, failed: 1, ignored: 0 }),
         Err(error) => {
             println!("{error:#}");
-            (Outcome::Failed, Tally { passed: 0, failed: 1 })
+            (Outcome::Failed, Tally { passed: 0, failed: 1, ignored: 0 })
         }
     }
 }
@@ -244,14 +244,17 @@ mod tests {
 
     #[test]
     fn a_crash_without_a_failed_test_counts_as_one() {
-        let three = Tally { passed: 3, failed: 0 };
-        assert_eq!(judged(false, three), (Outcome::Failed, Tally { passed: 3, failed: 1 }));
+        let three = Tally { passed: 3, failed: 0, ignored: 0 };
+        assert_eq!(judged(false, three), (Outcome::Failed, Tally { passed: 3, failed: 1, ignored: 0 }));
         assert_eq!(judged(true, three), (Outcome::Passed, three));
     }
 
     #[test]
     fn a_step_that_ends_in_an_error_fails_its_tier() {
-        assert_eq!(step(Err(anyhow::anyhow!("x"))), (Outcome::Failed, Tally { passed: 0, failed: 1 }));
+        assert_eq!(
+            step(Err(anyhow::anyhow!("x"))),
+            (Outcome::Failed, Tally { passed: 0, failed: 1, ignored: 0 })
+        );
         assert_eq!(step(Ok(false)).0, Outcome::Failed);
         assert_eq!(step(Ok(true)), (Outcome::Passed, Tally::default()));
     }
@@ -259,7 +262,7 @@ mod tests {
     #[test]
     fn a_tier_without_tests_has_not_passed() {
         let mut args = TestArgs { long: false, only: Vec::new(), kernel: Vec::new(), filters: Vec::new() };
-        let one = Tally { passed: 1, failed: 0 };
+        let one = Tally { passed: 1, failed: 0, ignored: 0 };
         assert!(is_hollow(Tier::Lab, &Outcome::Passed, Tally::default(), &args));
         assert!(!is_hollow(Tier::Lab, &Outcome::Passed, one, &args));
         assert!(!is_hollow(Tier::Doc, &Outcome::Passed, Tally::default(), &args));
@@ -283,6 +286,9 @@ mod tests {
     fn the_output_of_a_command_is_counted() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo 'test result: FAILED. 4 passed; 1 failed; 0 ignored'; exit 101"]);
-        assert_eq!(counted(&mut command).unwrap(), (Outcome::Failed, Tally { passed: 4, failed: 1 }));
+        assert_eq!(
+            counted(&mut command).unwrap(),
+            (Outcome::Failed, Tally { passed: 4, failed: 1, ignored: 0 })
+        );
     }
 }

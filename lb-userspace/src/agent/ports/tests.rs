@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config;
-use crate::netlink::{Medium, Vlan};
+use crate::netlink::Vlan;
 use std::path::Path;
 
 fn node(interfaces: &str) -> Node {
@@ -10,26 +10,8 @@ fn node(interfaces: &str) -> Node {
     config::parse(&text, Path::new("test.toml")).unwrap().model.node
 }
 
-fn link(index: u32, name: &str) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        medium: Medium::Ethernet,
-        mac: Some([2, 0, 0, 0, 0, 1]),
-        mtu: 1_500,
-        up: true,
-        resolves_neighbours: true,
-        kind: None,
-        lower: None,
-        controller: None,
-        port_kind: None,
-        vlan: None,
-        xdp: None,
-    }
-}
-
 fn vlan(index: u32, name: &str, id: u16, parent: u32) -> Link {
-    Link { vlan: Some(Vlan { id, protocol: VlanProtocol::Customer, parent }), ..link(index, name) }
+    Link { vlan: Some(Vlan { id, protocol: VlanProtocol::Customer, parent }), ..Link::ethernet(index, name) }
 }
 
 fn table(links: impl IntoIterator<Item = Link>) -> Links {
@@ -39,8 +21,8 @@ fn table(links: impl IntoIterator<Item = Link>) -> Links {
 /// A trunk with a VLAN, one on top of it, and one on an interface that the node does not name.
 fn trunks() -> Links {
     table([
-        link(2, "eth0"),
-        link(3, "eth1"),
+        Link::ethernet(2, "eth0"),
+        Link::ethernet(3, "eth1"),
         vlan(4, "eth0.100", 100, 2),
         vlan(5, "eth0.100.7", 7, 4),
         vlan(6, "eth1.9", 9, 3),
@@ -83,7 +65,8 @@ fn vlans_over_the_nodes_interfaces_and_on_ways_are_sent_by() {
 fn of_too_many_vlans_those_on_ways_are_kept() {
     let ids = 0..400;
     let links = table(
-        ids.map(|id: u16| vlan(1_000 + u32::from(id), &format!("v{id}"), id, 2)).chain([link(2, "eth0")]),
+        ids.map(|id: u16| vlan(1_000 + u32::from(id), &format!("v{id}"), id, 2))
+            .chain([Link::ethernet(2, "eth0")]),
     );
     let last = 1_399;
     let sent_by = vlans(&node("[\"eth0\"]"), &links, &ways(&[last]));
@@ -114,14 +97,17 @@ fn a_second_tag_costs_four_bytes_of_the_ports_mtu() {
 
 #[test]
 fn what_to_name_instead_is_said() {
-    let port =
-        |kind, controller| Link { port_kind: Some(kind), controller: Some(controller), ..link(2, "eth0") };
+    let port = |kind, controller| Link {
+        port_kind: Some(kind),
+        controller: Some(controller),
+        ..Link::ethernet(2, "eth0")
+    };
     let said = |interfaces, links| notices(&node(interfaces), &links).join("\n");
-    let text = said("[\"eth0\"]", table([port(PortKind::Bond, 9), link(9, "bond0")]));
+    let text = said("[\"eth0\"]", table([port(PortKind::Bond, 9), Link::ethernet(9, "bond0")]));
     assert!(text.contains("eth0 is a port of bond0: name bond0"), "{text}");
-    let text = said("[\"eth0\"]", table([port(PortKind::Bridge, 9), link(9, "br0")]));
+    let text = said("[\"eth0\"]", table([port(PortKind::Bridge, 9), Link::ethernet(9, "br0")]));
     assert!(text.contains("eth0 is a port of the bridge br0") && text.contains("nomaster"), "{text}");
-    let text = said("[\"eth0.100\"]", table([link(2, "eth0"), vlan(4, "eth0.100", 100, 2)]));
+    let text = said("[\"eth0.100\"]", table([Link::ethernet(2, "eth0"), vlan(4, "eth0.100", 100, 2)]));
     assert!(text.contains("eth0.100 is a VLAN interface") && text.contains("name eth0 in"), "{text}");
-    assert_eq!(said("[\"bond0\"]", table([port(PortKind::Bond, 9), link(9, "bond0")])), "");
+    assert_eq!(said("[\"bond0\"]", table([port(PortKind::Bond, 9), Link::ethernet(9, "bond0")])), "");
 }

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn tests_that_all_ended_well_pass_and_are_counted_together() {
         let console = after(&ALL_WELL);
-        assert_eq!(console.verdict(), (Outcome::Passed, Tally { passed: 5, failed: 0 }));
+        assert_eq!(console.verdict(), (Outcome::Passed, Tally { passed: 5, failed: 0, ignored: 0 }));
         assert_eq!(console.stage(), Stage::Over);
     }
 
@@ -142,10 +142,10 @@ mod tests {
         let mut lines = ALL_WELL;
         lines[2] = "test result: FAILED. 1 passed; 2 failed; 0 ignored";
         lines[3] = "@@ ended a 101";
-        assert_eq!(after(&lines).verdict(), (Outcome::Failed, Tally { passed: 3, failed: 2 }));
+        assert_eq!(after(&lines).verdict(), (Outcome::Failed, Tally { passed: 3, failed: 2, ignored: 0 }));
         let mut lines = ALL_WELL;
         lines[6] = "@@ ended b 139";
-        assert_eq!(after(&lines).verdict(), (Outcome::Failed, Tally { passed: 5, failed: 1 }));
+        assert_eq!(after(&lines).verdict(), (Outcome::Failed, Tally { passed: 5, failed: 1, ignored: 0 }));
     }
 
     #[test]
