@@ -28,12 +28,14 @@ pub struct Served<'a> {
     pub backends: &'a [IpAddr],
     /// `tcp` or `udp`.
     pub protocol: &'a str,
+    /// More lines of the pool.
+    pub keys: &'a str,
 }
 
 impl<'a> Served<'a> {
     /// A web service.
     pub fn web(mode: &'a str, vip: IpAddr, backends: &'a [IpAddr]) -> Self {
-        Self { mode, vip, backends, protocol: "tcp" }
+        Self { mode, vip, backends, protocol: "tcp", keys: "" }
     }
 }
 
@@ -48,13 +50,13 @@ pub fn text(node: &Node<'_>, services: &[Served<'_>]) -> String {
         node.socket.display()
     );
     for (number, service) in services.iter().enumerate() {
-        let Served { mode, vip, backends, protocol } = service;
+        let Served { mode, vip, backends, protocol, keys } = service;
         let backends: String =
             (1..).zip(backends.iter()).map(|(number, address)| line(number, *address, mode)).collect();
         // Writing to a string cannot fail.
         let _ = write!(
             text,
-            "\n[pools.p{number}]\nmode = \"{mode}\"\nbackends = [\n{backends}]\n\n[services.s{number}]\nvips = [\"{vip}\"]\n\
+            "\n[pools.p{number}]\nmode = \"{mode}\"\n{keys}backends = [\n{backends}]\n\n[services.s{number}]\nvips = [\"{vip}\"]\n\
              ports = [{HTTP_PORT}]\nprotocol = \"{protocol}\"\npool = \"p{number}\"\n"
         );
     }
@@ -62,7 +64,10 @@ pub fn text(node: &Node<'_>, services: &[Served<'_>]) -> String {
 }
 
 fn line(number: usize, address: IpAddr, mode: &str) -> String {
-    let address =
-        if mode == "nat" { SocketAddr::new(address, HTTP_PORT).to_string() } else { address.to_string() };
+    let address = if matches!(mode, "nat" | "full-nat") {
+        SocketAddr::new(address, HTTP_PORT).to_string()
+    } else {
+        address.to_string()
+    };
     format!("    {{ name = \"b{number}\", address = \"{address}\" }},\n")
 }

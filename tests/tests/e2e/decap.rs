@@ -39,7 +39,7 @@ fn command(interface: &str, options: &str) -> Result<Command> {
 }
 
 /// Starts it; returns when packets are taken.
-fn start(host: &Host, interface: &str, options: &str) -> Result<Process> {
+pub fn start(host: &Host, interface: &str, options: &str) -> Result<Process> {
     let decap = host.spawn(command(interface, options)?)?;
     decap.wait_for_output(READY, SOON)?;
     Ok(decap)

@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_tests::lab::{Host, Process, wait_until};
+use lb_tests::http;
+use lb_tests::lab::wait_until;
 use lb_tests::site::{HTTP_PORT, Mode};
 use lb_tests::upload::upload;
-use lb_tests::{bins, http};
 use lb_userspace::api::types::Status;
 
 use super::bed::{Bed, SOON};
+use super::decap;
 
 /// Addresses that `full-nat` sends from, in the networks of the web servers.
 const SNAT: [&str; 2] = ["10.0.0.50", "2001:db8:3::50"];
@@ -66,18 +66,6 @@ fn one_pool(bed: &Bed, mode: &str, family: Family, keys: &str, vips: Mode) -> Re
     ))
 }
 
-/// `lbd decap` on a web server for the VIPs of `dsr-ipip`.
-fn decap(host: &Host) -> Result<Process> {
-    let mut command = Command::new(bins::lbd()?);
-    command.args(["decap", "--interface", "eth0"]);
-    for vip in Mode::DsrIpip.vips() {
-        command.arg("--vip").arg(vip.to_string());
-    }
-    let decap = host.spawn(command)?;
-    decap.wait_for_output("lbd decap ready", SOON)?;
-    Ok(decap)
-}
-
 /// Requests to every server, a download and an upload.
 fn use_vip(bed: &Bed, vip: IpAddr) -> Result<()> {
     bed.expect_servers_of(vip, &["web1", "web2"])?;
@@ -102,7 +90,8 @@ fn tunnels_of_either_family_and_gue_carry_requests_downloads_and_uploads() -> Re
     for web in &mut bed.fleet.webs {
         web.stop_tunnel_end()?;
     }
-    let _ends = bed.fleet.webs.iter().map(|web| decap(&web.host)).collect::<Result<Vec<_>>>()?;
+    let _ends =
+        bed.fleet.webs.iter().map(|web| decap::start(&web.host, "eth0", "")).collect::<Result<Vec<_>>>()?;
     let cases = [
         ("dsr-gue", Family::V4, "dsr-gue"),
         ("dsr-gue", Family::V6, "dsr-gue"),

@@ -215,17 +215,29 @@ fn is_too_big(rules: &Rules, passage: &Passage<'_>, said: u16) -> Judgement {
         Ok(())
     };
     if services.is_empty() {
-        let client = before.destination(passage.input);
-        return if is_reply(rules, passage) {
-            fits(rules.fib.mtu_bytes(client))
-        } else {
-            Err("an error about what nobody serves".to_owned())
-        };
+        return fits(rules.fib.mtu_bytes(client_of_reply(rules, passage)?));
     }
     rules.one_of_the_backends(&services, |backend| {
         let modes = services.iter().map(|service| room(rules, backend, service.mode));
         modes.map(fits).find(Result::is_ok).unwrap_or_else(|| Err(format!("{said} is no MTU")))
-    })
+    })?;
+    let has_sessions = services.iter().any(|service| service.mode == ForwardMode::FullNat as u8);
+    if let Some(packet) = before.tuple(passage.input).filter(|_| has_sessions) {
+        rules.memory.borrow_mut().was_refused(packet);
+    }
+    Ok(())
+}
+
+/// Whom a backend's reply is for.
+fn client_of_reply(rules: &Rules, passage: &Passage<'_>) -> Result<IpAddr, String> {
+    let reply = passage.before.tuple(passage.input).filter(|_| is_reply(rules, passage));
+    let reply = reply.ok_or("an error about what nobody serves")?;
+    let (_, to, _) = reply;
+    if !rules.is_snat(to.ip()) {
+        return Ok(to.ip());
+    }
+    let left = rules.memory.borrow().session(reply);
+    left.map(|(_, client, _)| client.ip()).ok_or_else(|| format!("{reply:?} is a reply to nobody"))
 }
 
 /// What is left of the way to a backend.

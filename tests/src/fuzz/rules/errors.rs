@@ -10,7 +10,7 @@ use crate::fuzz::anatomy::{Anatomy, ETHERNET, ICMP, ICMPV6, IPV6, TCP, TYPE_IPV4
 use crate::fuzz::bytes::{byte, half, put_half};
 use crate::fuzz::epoch::difference;
 use crate::fuzz::sums::{is_same, sum};
-use lb_common::abi::{Backend, ForwardMode, ip_address};
+use lb_common::abi::{Backend, ForwardMode, ServiceValue, ip_address};
 use std::net::{IpAddr, SocketAddr};
 
 /// Length of the header of an error.
@@ -76,10 +76,7 @@ pub fn to_backend(rules: &Rules, passage: &Passage<'_>, ifindex: u32) -> Judgeme
     let mode = ForwardMode::from_number(service.mode);
     let source = passage.before.source(passage.input);
     if mode == Some(ForwardMode::FullNat) {
-        let came = rules.memory.borrow().session_that_left(quoted.flow);
-        let came = came.ok_or("an error about no session")?;
-        let renamed = Renamed { source: came.1.ip(), destination: came.0.ip(), inner: came };
-        return is_renamed(passage, &quoted, &renamed, true);
+        return is_of_a_session(rules, passage, &quoted, service, true);
     }
     rules.one_of_the_backends(&[service], |backend| {
         match mode {
@@ -92,6 +89,38 @@ pub fn to_backend(rules: &Rules, passage: &Passage<'_>, ifindex: u32) -> Judgeme
             Some(ForwardMode::FullNat) | None => return Err("the frontend has no such mode".to_owned()),
         }
         rules.way_to_backend(backend)?.took(passage, ifindex)
+    })
+}
+
+/// Whether an error about what a session's client got has the names that the backend knows.
+fn is_of_a_session(
+    rules: &Rules,
+    passage: &Passage<'_>,
+    quoted: &Quoted,
+    service: ServiceValue,
+    routed: bool,
+) -> Judgement {
+    let came = rules.memory.borrow().session_that_left(quoted.flow);
+    if let Some(came) = came {
+        let renamed = Renamed { source: came.1.ip(), destination: came.0.ip(), inner: came };
+        return is_renamed(passage, quoted, &renamed, routed);
+    }
+    if !rules.memory.borrow().may_have_session(turned(quoted.flow)) {
+        return Err("an error about no session".to_owned());
+    }
+    // Which address and port of the node it has is known to the pipeline only.
+    let Passage { after, output, .. } = passage;
+    let source = after.source(output);
+    let transport = quoted.at.transport + after.network - passage.before.network;
+    let client = half(output, transport + 2).ok_or("no port")?;
+    rules.one_of_the_backends(&[service], |backend| {
+        let there = by_nat(backend, source, quoted.flow);
+        let inner = (there.inner.0, SocketAddr::new(source, client), there.inner.2);
+        let renamed = Renamed { source, destination: there.destination, inner };
+        if !rules.is_snat(source) {
+            return Err(format!("{source} is no address that sessions send from"));
+        }
+        is_renamed(passage, quoted, &renamed, routed)
     })
 }
 
@@ -139,11 +168,7 @@ pub fn for_the_stack(rules: &Rules, passage: &Passage<'_>) -> Judgement {
                 is_renamed(passage, &quoted, &by_nat(backend, source, quoted.flow), false)
             });
         }
-        Some(_) => {
-            let came = rules.memory.borrow().session_that_left(quoted.flow);
-            let came = came.ok_or("an error about no session")?;
-            Renamed { source: came.1.ip(), destination: came.0.ip(), inner: came }
-        }
+        Some(service) => return is_of_a_session(rules, passage, &quoted, service, false),
         None => back(rules, passage, &quoted)?,
     };
     is_renamed(passage, &quoted, &renamed, false)

@@ -5,7 +5,7 @@
 use super::{Judgement, Passage};
 use crate::fixtures::World;
 use lb_common::abi::{ForwardReason, ip_address};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 /// Source, destination, identification and, in IPv4, protocol of a datagram.
@@ -64,6 +64,8 @@ pub struct Memory {
     tunnels: BTreeMap<(Sender, Receiver), Vec<u8>>,
     /// What replies of a session have to become, by what they come as.
     sessions: BTreeMap<Tuple, Tuple>,
+    /// Flows that may have a session whose packets nobody saw leave: the first one did not fit its way.
+    unseen: BTreeSet<Tuple>,
 }
 
 impl Memory {
@@ -152,6 +154,16 @@ impl Memory {
     /// What a session's reply has to become.
     pub fn session(&self, reply: Tuple) -> Option<Tuple> {
         self.sessions.get(&reply).copied()
+    }
+
+    /// Remembers a client's packet that was answered instead of sent, after its session was made.
+    pub fn was_refused(&mut self, packet: Tuple) {
+        self.unseen.insert(packet);
+    }
+
+    /// Whether a flow may have a session that nobody saw a packet of.
+    pub fn may_have_session(&self, packet: Tuple) -> bool {
+        self.unseen.contains(&packet)
     }
 
     /// What a session's reply that left was when it came from the backend.

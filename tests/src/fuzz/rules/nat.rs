@@ -52,7 +52,11 @@ pub fn reply(rules: &Rules, passage: &Passage<'_>, ifindex: u32) -> Judgement {
 pub fn for_the_stack(rules: &Rules, passage: &Passage<'_>) -> Judgement {
     in_the_same_frame(passage)?;
     if rules.is_snat(passage.after.source(passage.output)) {
-        return full_request(rules, passage, None);
+        let full = full_request(rules, passage, None);
+        // A client may give itself that address, whatever the mode.
+        if full.is_ok() || !rules.is_snat(passage.before.source(passage.input)) {
+            return full;
+        }
     }
     if rules.is_snat(passage.before.destination(passage.input)) {
         return full_reply(rules, passage, None);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use lb_tests::lab::{End, Host};
 use lb_tests::site::{HTTP_PORT, Mode, NODE_BACK, NODE_FRONT};
 
-use super::configuration::{Served, serve};
+use super::configuration::{Served, full_nat, serve};
 use crate::bed::Bed;
 
 /// Six fragments of 1,500 bytes.
@@ -56,31 +56,51 @@ fn exchange(client: &Host, vip: IpAddr) -> Result<()> {
     Ok(())
 }
 
+/// What the server listens on.
+const SERVER: [&str; 2] = ["10.0.0.50", "2001:db8:3::50"];
+
 #[test]
 fn datagrams_of_8000_bytes_and_their_answers_arrive_intact_through_nat() -> Result<()> {
-    let bed = Bed::shared(1)?;
-    let fleet = &bed.fleet;
-    let server = fleet.lab.host("datagrams")?;
-    fleet.back.join(End::new(&server, "eth0").address("10.0.0.50/24").address("2001:db8:3::50/64"))?;
-    server.default_gateway("10.0.0.2".parse()?)?;
-    server.default_gateway("2001:db8:3::2".parse()?)?;
-    let backends: [[IpAddr; 1]; 2] = [["10.0.0.50".parse()?], ["2001:db8:3::50".parse()?]];
-    let vips = Mode::Nat.vips();
-    let services: Vec<_> = vips
+    let backends = addresses()?;
+    let services: Vec<_> = Mode::Nat
+        .vips()
         .into_iter()
         .zip(&backends)
         .map(|(vip, backend)| Served { protocol: "udp", ..Served::web("nat", vip, backend) })
         .collect();
-    let _lbd = serve(&bed, &[NODE_FRONT, NODE_BACK], "assign", &services)?;
+    exchange_through(&services, true)
+}
+
+#[test]
+fn datagrams_of_8000_bytes_and_their_answers_arrive_intact_through_full_nat() -> Result<()> {
+    exchange_through(&full_nat(&addresses()?, "udp"), false)
+}
+
+fn addresses() -> Result<[[IpAddr; 1]; 2]> {
+    let [v4, v6] = SERVER;
+    Ok([[v4.parse()?], [v6.parse()?]])
+}
+
+/// Datagrams to both VIPs of `nat`, which the server answers by the node if `by_gateway`, and knows no other way.
+fn exchange_through(services: &[Served<'_>], by_gateway: bool) -> Result<()> {
+    let bed = Bed::shared(1)?;
+    let fleet = &bed.fleet;
+    let server = fleet.lab.host("datagrams")?;
+    fleet.back.join(End::new(&server, "eth0").address("10.0.0.50/24").address("2001:db8:3::50/64"))?;
+    if by_gateway {
+        server.default_gateway("10.0.0.2".parse()?)?;
+        server.default_gateway("2001:db8:3::2".parse()?)?;
+    }
+    let _lbd = serve(&bed, &[NODE_FRONT, NODE_BACK], "assign", services)?;
     let stop = Arc::<AtomicBool>::default();
     thread::scope(|scope| {
         let mut servers = Vec::new();
-        for [backend] in backends {
+        for [backend] in addresses()? {
             let socket = server.enter(|| UdpSocket::bind(SocketAddr::new(backend, HTTP_PORT)))??;
             let stop = Arc::clone(&stop);
             servers.push(scope.spawn(move || answer(&socket, &stop)));
         }
-        let result = vips.into_iter().try_for_each(|vip| exchange(&fleet.client, vip));
+        let result = Mode::Nat.vips().into_iter().try_for_each(|vip| exchange(&fleet.client, vip));
         stop.store(true, Ordering::Relaxed);
         for server in servers {
             server.join().map_err(|_| anyhow::anyhow!("a server panicked"))??;

@@ -4,14 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_tests::hosts::{Web, own_vip, start_web, take_frames_sent_back};
+use lb_tests::hosts::{own_vip, start_web, take_frames_sent_back};
 use lb_tests::http;
 use lb_tests::lab::{End, Host};
-use lb_tests::site::{HTTP_PORT, Mode, NODE_BACK, NODE_FRONT};
+use lb_tests::site::{HTTP_PORT, Mode, NODE_BACK, NODE_FRONT, start_server};
 use lb_tests::upload::upload;
 
-use super::configuration::{Served, serve};
+use super::configuration::{SNAT, Served, full_nat, gue, serve};
 use crate::bed::{Bed, all_vips};
+use crate::decap;
 
 /// The narrow place.
 const NARROW_BYTES: u32 = 1_400;
@@ -88,6 +89,56 @@ fn a_narrow_path_in_front_of_the_node_carries_downloads_and_uploads_in_every_mod
     Ok(())
 }
 
+/// `lbd decap` instead of the lab's own end of tunnels, and services of `full-nat` and `dsr-gue` on the only web server.
+fn with_other_modes(test: impl FnOnce(&Bed, &[Served<'_>]) -> Result<()>) -> Result<()> {
+    let mut bed = Bed::shared(1)?;
+    let web = &mut bed.fleet.webs[0];
+    web.stop_tunnel_end()?;
+    let _end = decap::start(&web.host, "eth0", "")?;
+    let backends: [[IpAddr; 1]; 2] = [[web.v4.into()], [web.v6.into()]];
+    let services: Vec<_> = full_nat(&backends, "tcp").into_iter().chain(gue(&backends)).collect();
+    test(&bed, &services)
+}
+
+#[test]
+fn a_narrow_path_in_front_of_the_node_carries_downloads_and_uploads_in_full_nat_and_gue() -> Result<()> {
+    with_other_modes(|bed, services| {
+        let client = client_behind_a_narrow_link(bed)?;
+        let _lbd = serve(bed, &[NODE_FRONT, NODE_BACK], "assign", services)?;
+        for service in services {
+            transfer(&client, service.vip).with_context(|| service.mode.to_owned())?;
+        }
+        // What the router said to the VIP was about a session with an address of the node.
+        for address in SNAT {
+            let learned = learned_mtu(&bed.fleet.webs[0].host, ip(address)?)?;
+            ensure!(learned == Some(NARROW_BYTES), "{address}: the server believes in {learned:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_narrow_link_behind_the_node_carries_uploads_in_full_nat_and_gue() -> Result<()> {
+    with_other_modes(|bed, services| {
+        let _lbd = serve(bed, &[NODE_FRONT, NODE_BACK], "assign", services)?;
+        let _port = take_frames_sent_back(bed.fleet.front.host(), bed.fleet.node.name())?;
+        bed.fleet.node.ip(&format!("link set dev {NODE_BACK} mtu {NARROW_BYTES}"))?;
+        for Served { vip, mode, .. } in services {
+            let client = &bed.fleet.client;
+            upload(client, *vip, UPLOAD_CHUNKS, TIMEOUT).with_context(|| format!("upload to {vip}"))?;
+            let learned = learned_mtu(client, *vip)?;
+            // An IP header, and one of UDP.
+            let header = match (*mode, vip.is_ipv4()) {
+                ("dsr-gue", true) => 28,
+                ("dsr-gue", false) => 48,
+                _ => 0,
+            };
+            ensure!(learned == Some(NARROW_BYTES - header), "{vip}: the client believes in {learned:?}");
+        }
+        Ok(())
+    })
+}
+
 /// The node itself has to say that a packet does not fit, with and without a tunnel's header.
 #[test]
 fn a_narrow_link_behind_the_node_carries_uploads_in_every_mode() -> Result<()> {
@@ -109,8 +160,12 @@ fn a_narrow_link_behind_the_node_carries_uploads_in_every_mode() -> Result<()> {
     Ok(())
 }
 
+fn far() -> Result<[[IpAddr; 1]; 2]> {
+    Ok([[ip("10.9.0.11")?], [ip("2001:db8:9::11")?]])
+}
+
 /// back segment ── inner ── 1,400 ── outer ── 1,500 ── far
-fn server_behind_a_narrow_link(bed: &Bed) -> Result<(Host, Web)> {
+fn server_behind_a_narrow_link(bed: &Bed) -> Result<Host> {
     let fleet = &bed.fleet;
     let (inner, outer, far) =
         (fleet.lab.router("inner")?, fleet.lab.router("outer")?, fleet.lab.host("far")?);
@@ -154,21 +209,35 @@ fn server_behind_a_narrow_link(bed: &Bed) -> Result<(Host, Web)> {
     for (vip, gateway) in Mode::DsrIpip.vips().into_iter().zip(["10.9.0.1", "2001:db8:9::1"]) {
         own_vip(&far, vip, ip(gateway)?)?;
     }
-    let web = start_web(&far)?;
-    Ok((far, web))
+    Ok(far)
 }
 
 #[test]
 fn a_narrow_path_between_the_node_and_servers_behind_routers_carries_downloads_and_uploads() -> Result<()> {
     let bed = Bed::shared(1)?;
-    let _far = server_behind_a_narrow_link(&bed)?;
-    let backends = [[ip("10.9.0.11")?], [ip("2001:db8:9::11")?]];
+    let _web = start_web(&server_behind_a_narrow_link(&bed)?)?;
+    let backends = far()?;
     let mut services = Vec::new();
     for (mode, name) in [(Mode::Nat, "nat"), (Mode::DsrIpip, "dsr-ipip")] {
         services.extend(
             mode.vips().into_iter().zip(&backends).map(|(vip, backend)| Served::web(name, vip, backend)),
         );
     }
+    let _lbd = serve(&bed, &[NODE_FRONT, NODE_BACK], "assign", &services)?;
+    for service in &services {
+        transfer(&bed.fleet.client, service.vip).with_context(|| service.mode.to_owned())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_narrow_path_to_servers_behind_routers_carries_downloads_and_uploads_in_full_nat_and_gue() -> Result<()> {
+    let bed = Bed::shared(1)?;
+    let host = server_behind_a_narrow_link(&bed)?;
+    let _server = start_server(&host, host.name())?;
+    let _end = decap::start(&host, "eth0", "")?;
+    let backends = far()?;
+    let services: Vec<_> = full_nat(&backends, "tcp").into_iter().chain(gue(&backends)).collect();
     let _lbd = serve(&bed, &[NODE_FRONT, NODE_BACK], "assign", &services)?;
     for service in &services {
         transfer(&bed.fleet.client, service.vip).with_context(|| service.mode.to_owned())?;

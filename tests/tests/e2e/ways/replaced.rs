@@ -7,8 +7,9 @@ use anyhow::{Context, Result, ensure};
 use lb_tests::lab::End;
 use lb_tests::site::{Mode, NODE_BACK, NODE_FRONT, start_server};
 
-use super::configuration::{Served, serve};
+use super::configuration::{Served, full_nat, gue, serve};
 use crate::bed::Bed;
+use crate::decap;
 use crate::load::Load;
 
 /// Time of one request: a lost packet is not waited for.
@@ -23,29 +24,51 @@ const ANSWERS: usize = 50;
 #[test]
 fn a_backend_with_another_mac_is_followed_within_a_second() -> Result<()> {
     let bed = Bed::alone(1)?;
+    let backends = addresses(&bed);
+    let mut services = Vec::new();
+    for (mode, name) in [(Mode::Nat, "nat"), (Mode::DsrL2, "dsr-l2")] {
+        services.extend(
+            mode.vips().into_iter().zip(&backends).map(|(vip, backend)| Served::web(name, vip, backend)),
+        );
+    }
+    replace(&bed, &services)
+}
+
+#[test]
+fn a_backend_with_another_mac_is_followed_within_a_second_in_full_nat_and_gue() -> Result<()> {
+    let mut bed = Bed::alone(1)?;
+    let web = &mut bed.fleet.webs[0];
+    web.stop_tunnel_end()?;
+    let _end = decap::start(&web.host, "eth0", "")?;
+    let backends = addresses(&bed);
+    let services: Vec<_> = full_nat(&backends, "tcp").into_iter().chain(gue(&backends)).collect();
+    replace(&bed, &services)
+}
+
+fn addresses(bed: &Bed) -> [[IpAddr; 1]; 2] {
     let web = &bed.fleet.webs[0];
-    let (v4, v6): ([IpAddr; 1], [IpAddr; 1]) = ([web.v4.into()], [web.v6.into()]);
-    let vips: Vec<IpAddr> = [Mode::Nat, Mode::DsrL2].into_iter().flat_map(Mode::vips).collect();
-    let services = [
-        Served::web("nat", vips[0], &v4),
-        Served::web("nat", vips[1], &v6),
-        Served::web("dsr-l2", vips[2], &v4),
-        Served::web("dsr-l2", vips[3], &v6),
-    ];
+    [[web.v4.into()], [web.v6.into()]]
+}
+
+/// Replaces the only web server under load.
+fn replace(bed: &Bed, services: &[Served<'_>]) -> Result<()> {
+    let web = &bed.fleet.webs[0];
+    let vips: Vec<IpAddr> = services.iter().map(|service| service.vip).collect();
     let spare = bed.fleet.lab.host("spare")?;
     bed.fleet.back.join(End::new(&spare, "eth0").mtu(1_600))?;
     for setting in ["ipv4/conf/eth0/arp_notify", "ipv6/conf/eth0/ndisc_notify"] {
         spare.sysctl(&format!("net/{setting}"), "1")?;
     }
     let _server = start_server(&spare, "spare")?;
-    let _lbd = serve(&bed, &[NODE_FRONT, NODE_BACK], "assign", &services)?;
+    let _end = decap::start(&spare, "eth0", "")?;
+    let _lbd = serve(bed, &[NODE_FRONT, NODE_BACK], "assign", services)?;
     let load = Load::start(&bed.fleet.client, &vips, REQUEST_TIMEOUT);
     load.wait_for_answers(ANSWERS, Instant::now())?;
 
     web.link.cut()?;
     spare.address("eth0", &format!("{}/24", web.v4))?;
     spare.address("eth0", &format!("{}/64", web.v6))?;
-    for vip in Mode::DsrL2.vips() {
+    for vip in [Mode::DsrL2, Mode::DsrIpip].into_iter().flat_map(Mode::vips) {
         let (family, bits) = if vip.is_ipv4() { ("-4", 32) } else { ("-6", 128) };
         spare.address("lo", &format!("{vip}/{bits}"))?;
         spare.ip(&format!("{family} rule add from {vip}/{bits} lookup 100"))?;
