@@ -19,12 +19,16 @@ pub struct RecordRate {
 pub enum AnswerKind {
     /// To an echo request.
     Echo = 0,
-    /// An ICMP error.
-    Error = 1,
+    /// An ICMP error: too big for the way on. Apart from the others, because a connection may depend on it.
+    TooBig = 1,
+    /// An ICMP error: its TTL was used up.
+    Expired = 2,
+    /// An ICMP error of a router about a tunnel, told to the client.
+    Relayed = 3,
 }
 
 /// Number of [`AnswerKind`]s.
-pub const ANSWER_KINDS: usize = 2;
+pub const ANSWER_KINDS: usize = 4;
 
 /// A CPU's budgets for answers.
 #[repr(C)]
@@ -40,12 +44,14 @@ impl Limiter {
     /// Takes one answer of `kind` off the budget; false if there is none left.
     #[inline(always)]
     pub fn take(&mut self, kind: AnswerKind, settings: &Settings, now_ms: u64) -> bool {
-        let [echo, error] = settings.answer_rates;
-        let [echo_ms, error_ms] = &mut self.filled_ms;
-        let [echo_left, error_left] = &mut self.left;
+        let [echo, too_big, expired, relayed] = settings.answer_rates;
+        let [echo_ms, too_big_ms, expired_ms, relayed_ms] = &mut self.filled_ms;
+        let [echo_left, too_big_left, expired_left, relayed_left] = &mut self.left;
         match kind {
             AnswerKind::Echo => take(echo, echo_ms, echo_left, now_ms),
-            AnswerKind::Error => take(error, error_ms, error_left, now_ms),
+            AnswerKind::TooBig => take(too_big, too_big_ms, too_big_left, now_ms),
+            AnswerKind::Expired => take(expired, expired_ms, expired_left, now_ms),
+            AnswerKind::Relayed => take(relayed, relayed_ms, relayed_left, now_ms),
         }
     }
 }
@@ -70,4 +76,4 @@ pub(super) fn take(rate: RecordRate, filled_ms: &mut u64, left: &mut u64, now_ms
     true
 }
 
-const _: () = assert!(size_of::<Limiter>() == 32);
+const _: () = assert!(size_of::<Limiter>() == 64);

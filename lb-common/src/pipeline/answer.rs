@@ -16,19 +16,23 @@ const TTL: u8 = 64;
 const TYPE_OF_SERVICE: u16 = 0xc0;
 /// Words of a packet that an answer embeds at most: an IPv6 header, 80 bytes of extension headers, 8 bytes of what is in it.
 const MOST_WORDS: usize = 32;
+/// Least MTU of a link that IPv4 goes over (RFC 791 section 3.2).
+const LEAST_IPV4_MTU_BYTES: u16 = 68;
 /// Least MTU of a link that IPv6 goes over (RFC 8200 section 5): nobody may be asked for less.
 const LEAST_IPV6_MTU_BYTES: u16 = 1280;
 
 /// Answers the packet that `work` describes.
 #[inline(always)]
 pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work) -> Step {
-    let (drop, forward) = match work.complaint {
-        Complaint::TooBig | Complaint::TooBigInTunnel => (DropReason::TooBig, ForwardReason::TooBigAnswer),
-        Complaint::Expired => (DropReason::TtlExpired, ForwardReason::ExpiredAnswer),
+    let (drop, forward, kind) = match work.complaint {
+        Complaint::TooBig => (DropReason::TooBig, ForwardReason::TooBigAnswer, AnswerKind::TooBig),
+        Complaint::TooBigInTunnel => (DropReason::TooBig, ForwardReason::TooBigAnswer, AnswerKind::Relayed),
+        Complaint::Expired => (DropReason::TtlExpired, ForwardReason::ExpiredAnswer, AnswerKind::Expired),
     };
     if work.complaint as u8 != Complaint::Expired as u8 {
-        if !work.headers.v4 {
-            work.mtu_bytes = work.mtu_bytes.max(LEAST_IPV6_MTU_BYTES);
+        let least = if work.headers.v4 { LEAST_IPV4_MTU_BYTES } else { LEAST_IPV6_MTU_BYTES };
+        if work.mtu_bytes != 0 {
+            work.mtu_bytes = work.mtu_bytes.max(least);
         }
         // The MTU is not known, or the sender could not do anything about it.
         if work.mtu_bytes == 0 || work.mtu_bytes >= work.headers.length_bytes {
@@ -36,7 +40,7 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work)
         }
     }
     let headers = &work.headers;
-    if !may_be_answered(packet.window(), &headers.flow, headers.v4) || !tables.may_answer(AnswerKind::Error) {
+    if !may_be_answered(packet.window(), &headers.flow, headers.v4) || !tables.may_answer(kind) {
         return Step::Done(Verdict::Drop(drop));
     }
     if work.complaint as u8 == Complaint::TooBigInTunnel as u8 {

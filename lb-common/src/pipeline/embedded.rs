@@ -99,6 +99,10 @@ pub struct Tunnelled {
     pub start: Address,
     /// The tunnel's end.
     pub end: Address,
+    /// What the outer header says is in it.
+    pub protocol: u8,
+    /// Destination port of GUE, as it lies in the packet; 0 of IP in IP.
+    pub port: u16,
     /// Bytes that the tunnel added.
     pub overhead_bytes: u16,
     /// Where the client's packet begins, from the start of the frame.
@@ -113,7 +117,12 @@ pub fn tunnelled(window: Window<'_>, headers: &Headers) -> Option<Tunnelled> {
     let at = headers.offsets();
     let ip = at.transport + icmp::LEN;
     let (outer, behind) = if headers.v4 { parse_ipv4(window, ip)? } else { parse_ipv6(window, ip)? };
-    let inner = if outer.protocol == udp::PROTOCOL { behind + udp::LEN } else { behind };
+    let (inner, port) = if outer.protocol == udp::PROTOCOL {
+        let header = window.chunk_at::<{ udp::LEN }>(behind)?;
+        (behind + udp::LEN, header.half::<{ udp::field::DESTINATION_PORT }>())
+    } else {
+        (behind, 0)
+    };
     let version = window.chunk_at::<1>(inner)?.byte::<0>() >> 4;
     let v4 = version == 4;
     let says = match outer.protocol {
@@ -140,6 +149,8 @@ pub fn tunnelled(window: Window<'_>, headers: &Headers) -> Option<Tunnelled> {
     Some(Tunnelled {
         start: outer.source,
         end: outer.destination,
+        protocol: outer.protocol,
+        port,
         overhead_bytes,
         at: inner,
         headers: client,

@@ -44,7 +44,7 @@ pub fn examine<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work
 #[inline(always)]
 fn not_ours<T: Tables>(tables: &T, work: &mut Work, reason: PassReason) -> Step {
     let headers = &work.headers;
-    if headers.fragment == Fragment::First && is_vip(tables, headers.flow.destination, headers.v4) {
+    if headers.fragment == Fragment::First && is_of_pools(tables, headers.flow.destination, headers.v4) {
         fragments::remember(tables, work, Fate::PASS, &NO_ADDRESS, &NO_ADDRESS);
     }
     Step::Done(Verdict::Pass(reason))
@@ -76,7 +76,7 @@ fn later_fragment<T: Tables>(tables: &T, work: &mut Work) -> Step {
     let headers = &work.headers;
     let fate = fragments::recall(tables, headers);
     let Some(fate) = fate else {
-        return Step::Done(if is_vip(tables, headers.flow.destination, headers.v4) {
+        return Step::Done(if is_of_pools(tables, headers.flow.destination, headers.v4) {
             Verdict::Drop(DropReason::FragmentEarly)
         } else {
             Verdict::Pass(PassReason::Fragment)
@@ -129,6 +129,12 @@ pub fn is_snat<T: Tables>(tables: &T, address: Address, v4: bool) -> bool {
 pub fn is_vip<T: Tables>(tables: &T, address: Address, v4: bool) -> bool {
     address_flags(tables, address, v4) & AddressFlags::VIP != 0
         || (tables.lookups() & Lookups::NETWORKS != 0 && tables.network(address).is_some())
+}
+
+/// Whether it is an address of which packets belong to pools: a later fragment to it says nothing by itself.
+#[inline(always)]
+fn is_of_pools<T: Tables>(tables: &T, address: Address, v4: bool) -> bool {
+    is_snat(tables, address, v4) || is_vip(tables, address, v4)
 }
 
 /// The service of an address, port and protocol: its own port before ranges before any port, and an address before the

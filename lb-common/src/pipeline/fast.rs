@@ -3,14 +3,15 @@
 //!
 //! Always holds: what it does not finish is untouched, and any other stage may begin with it from the start.
 
+use super::examine::address_flags;
 use super::nat::{self, Replacement, Side};
 use super::parse::{Family, family, parse};
 use super::send::{self, Way};
 use super::tunnel::{self, Outer};
 use super::{Headers, Stage, Step, Verdict, choose};
 use crate::abi::{
-    Backend, BackendFlags, DropReason, ForwardMode, ForwardReason, PassReason, ReverseKey, ReverseValue,
-    ServiceKey, ServiceValue,
+    Address, Backend, BackendFlags, DropReason, ForwardMode, ForwardReason, Lookups, PassReason, ReverseKey,
+    ReverseValue, ServiceKey, ServiceValue,
 };
 use crate::tables::{NextHop, RouteAnswer, RouteQuestion, Tables, Traffic};
 use crate::wire::{Packet, ethernet};
@@ -47,6 +48,10 @@ fn fast_family<P: Packet, T: Tables>(packet: &mut P, tables: &T, family: Family)
         let key =
             ReverseKey { address: flow.source, port: flow.source_port, protocol: flow.protocol, zero: 0 };
         if let Some(entry) = tables.reverse(&key, headers.v4) {
+            // To whom it answers tells apart what several pools ask of one backend.
+            if is_to_ours(tables, flow.destination, headers.v4) {
+                return Step::Go(Stage::Examine);
+            }
             return to_client(packet, tables, &headers, entry);
         }
     }
@@ -54,6 +59,16 @@ fn fast_family<P: Packet, T: Tables>(packet: &mut P, tables: &T, family: Family)
         return Step::Go(Stage::Examine);
     }
     Step::Done(Verdict::Pass(PassReason::NoService))
+}
+
+/// Whether a backend's packet may be for one of the addresses that clients or sessions have, at a port that is not in the
+/// table of services.
+#[inline(always)]
+fn is_to_ours<T: Tables>(tables: &T, destination: Address, v4: bool) -> bool {
+    const OF_ADDRESSES: u32 = Lookups::PORTS | Lookups::SESSIONS;
+    let lookups = tables.lookups();
+    (lookups & OF_ADDRESSES != 0 && address_flags(tables, destination, v4) != 0)
+        || (lookups & Lookups::NETWORKS != 0 && tables.network(destination).is_some())
 }
 
 /// Flags of a backend that decide whether its packets stay here.

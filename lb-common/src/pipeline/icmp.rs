@@ -77,10 +77,16 @@ fn about_a_tunnel<P: Packet, T: Tables>(packet: &P, tables: &T, work: &mut Work)
     let tunnelled = embedded::tunnelled(window, &work.headers)?;
     let (inner, flow) = (&tunnelled.headers, &tunnelled.headers.flow);
     let service = find_service(tables, flow.destination, flow.destination_port, flow.protocol, inner.v4)?;
-    let is_tunnel = service.mode == ForwardMode::DsrIpip as u8 || service.mode == ForwardMode::DsrGue as u8;
+    let gue = service.mode == ForwardMode::DsrGue as u8;
+    let is_tunnel = service.mode == ForwardMode::DsrIpip as u8 || gue;
     let backend = tables.backend(choose::whose(tables, flow, inner.v4, &service))?;
-    // Whoever does not know where the flow went cannot have seen its tunnel.
-    let is_ours = tunnelled.start == work.headers.flow.destination && backend.address == tunnelled.end;
+    let outer = Outer { v4: backend.flags & BackendFlags::V6 == 0, gue };
+    // Whoever does not know where the flow went, and from which address, cannot have seen its tunnel.
+    let is_ours = tunnelled.start == work.headers.flow.destination
+        && tunnelled.start == tunnel::source(backend, choose::hash(tables, inner))
+        && tunnelled.end == backend.address
+        && tunnelled.protocol == outer.protocol(inner.v4)
+        && tunnelled.port == if gue { backend.port } else { 0 };
     if !is_tunnel || !is_ours {
         return None;
     }

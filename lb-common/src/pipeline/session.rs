@@ -21,6 +21,13 @@ use crate::wire::{Packet, tcp};
 /// Addresses and ports that are tried for a session at most.
 const MOST_TRIES: u32 = 64;
 
+/// Of those, how many are asked for a session that may make room when none is free.
+const MOST_ASKED: u32 = 16;
+
+/// How long a session that is no connection was left alone before it may make room, in seconds: longer than a handshake takes
+/// on any path.
+const LEFT_ALONE_S: u32 = 3;
+
 /// Sends the packet that `work` describes on.
 #[inline(always)]
 pub fn session<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work) -> Step {
@@ -243,7 +250,62 @@ fn take_port<T: Tables>(
             Put::Taken => {}
         }
     }
+    take_over(tables, work, backend, way, &walk, &session)
+}
+
+/// The same where nothing is free: in the place of a session that is over, and only kept because the backend may remember its
+/// 5-tuple (TIME-WAIT, RFC 9293 section 3.4.2), or that never was a connection, as a flood's.
+#[inline(always)]
+fn take_over<T: Tables>(
+    tables: &T,
+    work: &Work,
+    backend: &Backend,
+    way: &mut SessionWay,
+    walk: &Walk,
+    session: &Session,
+) -> Result<(), DropReason> {
+    let protocol = u32::from(work.headers.flow.protocol);
+    for at in 0..MOST_ASKED {
+        let Some(address) = tables.snat(u32::from(backend.snat_first).wrapping_add(walk.address(at))) else {
+            return Err(DropReason::Inconsistent);
+        };
+        way.source = address;
+        way.source_port = walk.port(at).to_be();
+        let replies = way.answers(protocol);
+        let Some(cell) = tables.session(&replies) else { continue };
+        let (client, found) = (cell.way.answers(protocol), cell.seen());
+        if !makes_room(tables, &client, found, session.seen.seen_s()) {
+            continue;
+        }
+        tables.drop_session(&client);
+        tables.drop_session(&replies);
+        match tables.put_session(&replies, session) {
+            Put::Done => return Ok(()),
+            Put::Full => return Err(DropReason::SessionsFull),
+            Put::Taken => {}
+        }
+    }
     Err(DropReason::PortsExhausted)
+}
+
+/// Whether a session may be taken away for another: replies were last seen as `found`, `client` is the key of its other half.
+#[inline(always)]
+fn makes_room<T: Tables>(tables: &T, client: &FlowKey, found: SessionSeen, now_s: u32) -> bool {
+    let Some(cell) = tables.session(client) else {
+        // Half a session: it is being made, or was given up.
+        return now_s.wrapping_sub(found.seen_s()) > LEFT_ALONE_S;
+    };
+    let seen = cell.seen();
+    !is_connection(seen.state(), found.state())
+        && now_s.wrapping_sub(seen.seen_s()) > LEFT_ALONE_S
+        && now_s.wrapping_sub(found.seen_s()) > LEFT_ALONE_S
+}
+
+/// Whether both sides spoke, and one at least has not finished.
+#[inline(always)]
+const fn is_connection(client: SessionState, replies: SessionState) -> bool {
+    use SessionState::{Closing, Established};
+    matches!((client, replies), (Established, Established | Closing) | (Closing, Established))
 }
 
 /// Replaces both sides of the packet, sends it on, and counts.

@@ -3,7 +3,7 @@
 
 use super::Headers;
 use super::headers::Fragment;
-use crate::abi::Backend;
+use crate::abi::{Address, Backend};
 use crate::wire::{Chunk, Window, checksum, ipv4, ipv6, tcp, udp};
 
 /// TTL and hop limit of outer headers (the number that RFC 1700 recommends).
@@ -62,6 +62,13 @@ pub const fn entropy(hash: u64) -> u32 {
     (hash >> 11) as u32
 }
 
+/// Where a backend's tunnel for a flow begins.
+#[inline(always)]
+pub const fn source(backend: &Backend, hash: u64) -> Address {
+    let [a, b, c, d] = backend.tunnel_source;
+    [a, b, c, d | (entropy(hash) & backend.tunnel_vary)]
+}
+
 /// Writes the outer header of `headers`' packet at `at`. `ipip_sum` is the backend's if it may be relied on.
 ///
 /// None if that is beyond the packet, which has just been made longer.
@@ -89,8 +96,7 @@ pub fn write(
         let ip = window.chunk::<{ ipv4::LEN }>(at)?;
         write_ipv4(ip, &Ipv4 { sum, source, varied, destination, length, protocol }, headers.traffic_class);
     } else {
-        let [a, b, c, d] = backend.tunnel_source;
-        let source = [a, b, c, d | (entropy & backend.tunnel_vary)];
+        let source = source(backend, hash);
         let ip = window.chunk::<{ ipv6::LEN }>(at)?;
         let class_and_label = (u32::from(headers.traffic_class) << 20) | (entropy & ipv6::FLOW_LABEL);
         ip.set_word::<{ ipv6::field::VERSION }>((0x6000_0000 | class_and_label).to_be());

@@ -266,7 +266,10 @@ fn sixty_thousand_sessions_of_one_client_share_no_port() {
         let mut sources = Vec::new();
         for port in 1..=MANY {
             setting.client.set_port(port);
-            sources.push(opens_at_last(&tables, &setting));
+            let source = opens_at_last(&tables, &setting);
+            answers(&tables, &setting, source, SYN | ACK);
+            assert_eq!(arrives(&tables, &setting, ACK), source);
+            sources.push(source);
         }
         assert_eq!(sources.iter().collect::<BTreeSet<_>>().len(), usize::from(MANY), "all are distinct");
         assert!(sources.iter().all(|source| PORTS.contains(&source.port())));
@@ -333,6 +336,62 @@ fn without_a_free_port_the_packet_is_dropped_and_counted() {
         let verdict = run(&tables, &request(&setting, SYN)).0;
         assert_eq!(verdict, Verdict::Drop(DropReason::PortsExhausted));
         assert_eq!(tables.sessions.borrow().len(), PORTS.len(), "nothing is left behind");
+    }
+}
+
+/// Fills every port of the setting's only address with sessions of others in these states.
+fn fill(tables: &MemTables, setting: &Setting, [client, replies]: [SessionState; 2], seen_s: u32) {
+    let mut sessions = tables.sessions.borrow_mut();
+    let mut put = |key, way, state| {
+        let cell = lb_common::abi::SessionCell::new(Session { way, seen: SessionSeen::new(state, seen_s) });
+        sessions.insert(key, std::rc::Rc::new(cell));
+    };
+    for port in PORTS {
+        let (other, source) =
+            (SocketAddr::new(setting.client.ip(), port), SocketAddr::new(setting.tunnel_source, port));
+        let to_client = SessionWay {
+            source: address(setting.frontend.ip()),
+            destination: address(other.ip()),
+            source_port: setting.frontend.port().to_be(),
+            destination_port: port.to_be(),
+            reply: 1,
+            ..SessionWay::default()
+        };
+        put(key(setting.protocol, setting.target, source), to_client, replies);
+        let to_backend = SessionWay {
+            source: address(setting.tunnel_source),
+            destination: address(setting.target.ip()),
+            source_port: port.to_be(),
+            destination_port: setting.target.port().to_be(),
+            ..SessionWay::default()
+        };
+        put(key(setting.protocol, other, setting.frontend), to_backend, client);
+    }
+}
+
+#[test]
+fn without_a_free_port_what_is_no_connection_makes_room_and_what_is_one_does_not() {
+    use SessionState::{Closing, Established, Opening, Silent};
+    let mut setting = setting(true, 6);
+    setting.client.set_port(7);
+    for client in [Opening, Established, Closing] {
+        for replies in [Silent, Opening, Established, Closing] {
+            let kept =
+                matches!((client, replies), (Established, Established | Closing) | (Closing, Established));
+            for (now_s, early) in [(12, true), (14, false)] {
+                let tables = tables(&setting);
+                tables.now_ms.set(now_s * 1_000);
+                fill(&tables, &setting, [client, replies], 10);
+                let (verdict, out) = run(&tables, &request(&setting, SYN));
+                assert_eq!(tables.sessions.borrow().len(), 2 * PORTS.len(), "one came, one went");
+                if kept || early {
+                    assert_eq!(verdict, Verdict::Drop(DropReason::PortsExhausted), "{client:?}, {replies:?}");
+                } else {
+                    assert_eq!(verdict, TO_BACKEND, "{client:?}, {replies:?}");
+                    answers(&tables, &setting, read(&out).source, SYN | ACK);
+                }
+            }
+        }
     }
 }
 
@@ -495,7 +554,7 @@ fn the_nodes_own_connections_from_the_address_reach_the_node_untouched() {
 fn a_used_up_ttl_makes_no_session_and_is_told_to_the_sender() {
     for setting in every() {
         let mut tables = tables(&setting);
-        tables.settings.answer_rates = [lb_common::abi::RecordRate { per_second: 10, burst: 10 }; 2];
+        tables.settings.answer_rates = [lb_common::abi::RecordRate { per_second: 10, burst: 10 }; 4];
         tables.now_ms.set(1_000_000);
         let packet =
             frame(setting.protocol, setting.client, setting.frontend, &Extras { ttl: 1, ..with_flags(SYN) });
@@ -585,6 +644,19 @@ fn whole(parts: &[Vec<u8>; 2], v4: bool) -> Vec<u8> {
         out.extend(rest[8..].iter().chain(&more[8..]));
     }
     out
+}
+
+#[test]
+fn later_fragments_to_a_session_wait_for_no_first_one() {
+    for setting in every() {
+        let tables = tables(&setting);
+        let source = arrives(&tables, &setting, SYN);
+        let [_, later] = fragments(
+            &frame(setting.protocol, setting.target, source, &Extras { payload: vec![7; 64], ..plain() }),
+            setting.client.is_ipv4(),
+        );
+        assert_eq!(run(&tables, &later).0, Verdict::Drop(DropReason::FragmentEarly));
+    }
 }
 
 #[test]
@@ -710,7 +782,7 @@ fn errors_about_no_session_are_left_to_the_node() {
 
 #[test]
 fn a_backend_that_another_pool_reaches_by_nat_answers_its_sessions_all_the_same() {
-    for setting in every() {
+    for (setting, is_local) in every().flat_map(|setting| [(setting.clone(), true), (setting, false)]) {
         let mut tables = tables(&setting);
         let key = lb_common::abi::ReverseKey {
             address: address(setting.target.ip()),
@@ -719,8 +791,11 @@ fn a_backend_that_another_pool_reaches_by_nat_answers_its_sessions_all_the_same(
             zero: 0,
         };
         tables.reverse.insert(key, lb_common::abi::ReverseValue::default());
-        let own = lb_common::tables::Route::without_hop(lb_common::tables::RouteAnswer::ToNode);
-        tables.routes.insert(address(setting.tunnel_source), own);
+        // An address that is only routed to the node is one that the kernel would forward to.
+        if is_local {
+            let own = lb_common::tables::Route::without_hop(lb_common::tables::RouteAnswer::ToNode);
+            tables.routes.insert(address(setting.tunnel_source), own);
+        }
         let source = arrives(&tables, &setting, SYN);
         answers(&tables, &setting, source, SYN | ACK);
         let request = frame(setting.protocol, source, setting.target, &plain());

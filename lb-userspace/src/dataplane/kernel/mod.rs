@@ -293,8 +293,7 @@ fn sizes(capacity: Capacity) -> [(&'static str, u32); 13] {
 
 /// Answers of the datapath's own that leave each CPU: echo replies and ICMP errors. Enough for people and path MTU
 /// discovery, and no weapon.
-const ANSWER_RATES: [RecordRate; ANSWER_KINDS] =
-    [RecordRate { per_second: 1_000, burst: 200 }, RecordRate { per_second: 1_000, burst: 200 }];
+const ANSWER_RATES: [RecordRate; ANSWER_KINDS] = [RecordRate { per_second: 1_000, burst: 200 }; ANSWER_KINDS];
 
 /// The settings of an earlier agent.
 fn pinned_settings(pins: &Pins) -> Result<Option<Settings>, KernelError> {
