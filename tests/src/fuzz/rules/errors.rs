@@ -101,12 +101,13 @@ fn is_of_a_session(
     routed: bool,
 ) -> Judgement {
     let came = rules.memory.borrow().session_that_left(quoted.flow);
-    if let Some(came) = came {
+    let seen = came.ok_or_else(|| "an error about no session".to_owned()).and_then(|came| {
         let renamed = Renamed { source: came.1.ip(), destination: came.0.ip(), inner: came };
-        return is_renamed(passage, quoted, &renamed, routed);
-    }
-    if !rules.memory.borrow().may_have_session(turned(quoted.flow)) {
-        return Err("an error about no session".to_owned());
+        is_renamed(passage, quoted, &renamed, routed)
+    });
+    // A packet that was refused may have made another session in the place of the one that was seen.
+    if seen.is_ok() || !rules.memory.borrow().may_have_session(turned(quoted.flow)) {
+        return seen;
     }
     // Which address and port of the node it has is known to the pipeline only.
     let Passage { after, output, .. } = passage;
