@@ -288,11 +288,9 @@ async fn resync(agent: &Agent) {
         Ok(counters) => state.rates.look(Instant::now(), counters),
         Err(error) => tracing::warn!("no rates: {error}"),
     }
-    let (netlink, model) = (state.netlink.clone(), state.loaded.model.clone());
-    drop(state);
-    let problems = vips::assign(&netlink, &model).await;
-    let mut state = agent.state.lock().await;
-    state.troubles.vips = problems;
+    let model = state.loaded.model.clone();
+    // Under the lock: by the VIPs of a configuration that is replaced meanwhile, those that it has just added would go.
+    state.troubles.vips = vips::assign(&state.netlink, &model).await;
     let links = state.links();
     if !state.troubles.forwarding.is_empty() {
         notices::enable_forwarding(&mut state, &model, &links);
