@@ -190,14 +190,16 @@ async fn read_links(netlink: &Netlink) -> Result<Links, AgentError> {
     Ok(netlink.links().await?.into_iter().map(|link| (link.index, link)).collect())
 }
 
-/// Takes away the maps of a start that failed, unless they were there before.
+/// Takes away what a start that failed has made: its programs where no interface has them, and the maps unless they were
+/// there before.
 fn discard_new(state: State) {
     let bpffs = state.loaded.model.node.bpffs.clone();
     let adopted = state.dataplane.adopted;
     // Lets go of the pins' lock.
     drop(state);
-    if !adopted && let Err(error) = kernel::remove(&bpffs) {
-        tracing::error!("cannot remove the maps under {} again: {error}", bpffs.display());
+    let removed = if adopted { kernel::retire_unused(&bpffs) } else { kernel::remove(&bpffs).map(drop) };
+    if let Err(error) = removed {
+        tracing::error!("cannot remove what was made under {} again: {error}", bpffs.display());
     }
 }
 
