@@ -1,7 +1,7 @@
 //! A new configuration takes effect, whole or not at all.
 
 use super::state::{Loaded, State};
-use super::{AgentError, attach, desired, ports, vips};
+use super::{AgentError, attach, desired, notices, vips};
 use crate::config::Parsed;
 use crate::dataplane::Dataplane as _;
 use crate::health::Health;
@@ -40,14 +40,11 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
     warnings.extend(restart_needed(&former.node, &model.node));
     warnings.extend(moves_flows(&former, &model));
     let links = state.links();
-    let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode, &links);
-    notices.extend(ports::notices(&model.node, &links));
-    notices.extend(ports::offload_notices(&model.node, &links));
-    notices.extend(vips::enable_forwarding(&model, &links));
-    notices.extend(vips::assign(&state.netlink, &model).await);
-    notices
-        .extend(vips::withdraw_elsewhere(&state.netlink, &model).await.err().map(|error| error.to_string()));
-    state.notices = notices;
+    notices::enable_forwarding(state, &model, &links);
+    state.troubles.vips = vips::assign(&state.netlink, &model).await;
+    let elsewhere = vips::withdraw_elsewhere(&state.netlink, &model).await;
+    state.troubles.elsewhere = elsewhere.err().iter().map(ToString::to_string).collect();
+    notices::renew(state, &model.node, &links);
     let generation = state.loaded.generation + 1;
     state.loaded = Loaded { text, model, warnings: warnings.clone(), generation, at: SystemTime::now() };
     state.event(EventKind::ConfigApplied, "config", &format!("generation {generation} is in force"));

@@ -11,6 +11,7 @@ mod control;
 mod desired;
 mod edits;
 mod error;
+mod notices;
 mod ports;
 mod privileges;
 mod rates;

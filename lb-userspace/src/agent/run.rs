@@ -1,5 +1,6 @@
 //! Starting, running, ending and removing.
 
+use super::notices::{self, Troubles};
 use super::ports::{self, Links};
 use super::rates::RateMeter;
 use super::state::{Loaded, State};
@@ -134,6 +135,7 @@ async fn start(
         netlink,
         interfaces: Vec::new(),
         concerned: Vec::new(),
+        troubles: Troubles::default(),
         notices: Vec::new(),
         started: Instant::now(),
         events: events.clone(),
@@ -165,12 +167,8 @@ async fn serve(state: &mut State) -> Result<(), AgentError> {
     }
     tokio::task::block_in_place(|| state.reconcile_to(&model))?;
     let links = read_links(&state.netlink).await?;
-    let mut notices = vips::enable_forwarding(&model, &links);
-    notices.extend(ports::notices(&model.node, &links));
-    notices.extend(ports::offload_notices(&model.node, &links));
-    let interfaces = attach::attach_all(&mut state.dataplane, &state.netlink, &model.node, &[]).await?;
-    notices.extend(attach::notices(&interfaces, model.node.xdp_mode, &links));
-    state.interfaces = interfaces;
+    notices::enable_forwarding(state, &model, &links);
+    state.interfaces = attach::attach_all(&mut state.dataplane, &state.netlink, &model.node, &[]).await?;
     for name in state.dataplane.linked_interfaces()? {
         if !model.node.interfaces.contains(&name) {
             state.dataplane.detach(&name)?;
@@ -178,18 +176,9 @@ async fn serve(state: &mut State) -> Result<(), AgentError> {
         }
     }
     state.dataplane.retire_former()?;
-    for (program, reason) in state.dataplane.refused() {
-        notices.push(format!(
-            "this kernel refused a part of the datapath, {program} ({reason}); packets that need it go to the stack and \
-             are counted as `unavailable`"
-        ));
-    }
     tokio::task::block_in_place(|| state.reconcile_to(&model))?;
-    notices.extend(vips::assign(&state.netlink, &model).await);
-    for notice in &notices {
-        tracing::warn!("{notice}");
-    }
-    state.notices = notices;
+    state.troubles.vips = vips::assign(&state.netlink, &model).await;
+    notices::renew(state, &model.node, &links);
     let names: Vec<&str> = state.interfaces.iter().map(|interface| interface.name.as_str()).collect();
     let how = if adopted { "taken over" } else { "new" };
     state.event(EventKind::Datapath, &names.join(", "), &format!("attached; maps are {how}"));
@@ -201,14 +190,16 @@ async fn read_links(netlink: &Netlink) -> Result<Links, AgentError> {
     Ok(netlink.links().await?.into_iter().map(|link| (link.index, link)).collect())
 }
 
-/// Takes away the maps of a start that failed, unless they were there before.
+/// Takes away what a start that failed has made: its programs where no interface has them, and the maps unless they were
+/// there before.
 fn discard_new(state: State) {
     let bpffs = state.loaded.model.node.bpffs.clone();
     let adopted = state.dataplane.adopted;
     // Lets go of the pins' lock.
     drop(state);
-    if !adopted && let Err(error) = kernel::remove(&bpffs) {
-        tracing::error!("cannot remove the maps under {} again: {error}", bpffs.display());
+    let removed = if adopted { kernel::retire_unused(&bpffs) } else { kernel::remove(&bpffs).map(drop) };
+    if let Err(error) = removed {
+        tracing::error!("cannot remove what was made under {} again: {error}", bpffs.display());
     }
 }
 
@@ -279,9 +270,7 @@ async fn on_links(agent: &Agent, links: &Links) {
     }
     state.concerned = concerned;
     state.reconcile("interfaces");
-    for problem in vips::enable_forwarding(&model, links) {
-        tracing::warn!("{problem}");
-    }
+    notices::enable_forwarding(&mut state, &model, links);
     drop(state);
     resync(agent).await;
 }
@@ -296,27 +285,21 @@ async fn reload(agent: &Agent) {
 /// The timer: attachments and VIPs, in case somebody else changed them; `tend` does the same for the maps.
 async fn resync(agent: &Agent) {
     let mut state = agent.state.lock().await;
-    let mut problems = attach::mend(&mut state).await;
+    state.troubles.attaching = attach::mend(&mut state).await;
     match report::service_counters(&state) {
         Ok(counters) => state.rates.look(Instant::now(), counters),
         Err(error) => tracing::warn!("no rates: {error}"),
     }
-    let (netlink, model) = (state.netlink.clone(), state.loaded.model.clone());
-    drop(state);
-    problems.extend(vips::assign(&netlink, &model).await);
-    let mut state = agent.state.lock().await;
-    for problem in &problems {
-        if !state.notices.contains(problem) {
-            tracing::warn!("{problem}");
-            state.event(EventKind::Alarm, "node", problem);
-        }
-    }
+    let model = state.loaded.model.clone();
+    // Under the lock: by the VIPs of a configuration that is replaced meanwhile, those that it has just added would go.
+    state.troubles.vips = vips::assign(&state.netlink, &model).await;
     let links = state.links();
-    let mut notices = attach::notices(&state.interfaces, model.node.xdp_mode, &links);
-    notices.extend(ports::notices(&model.node, &links));
-    notices.extend(ports::offload_notices(&model.node, &links));
-    notices.extend(problems);
-    state.notices = notices;
+    if !state.troubles.forwarding.is_empty() {
+        notices::enable_forwarding(&mut state, &model, &links);
+    }
+    for notice in notices::renew(&mut state, &model.node, &links) {
+        state.event(EventKind::Alarm, "node", &notice);
+    }
 }
 
 async fn on_health(agent: &Agent, events: impl Iterator<Item = HealthEvent>) {

@@ -2,6 +2,7 @@
 
 use super::AgentError;
 use super::around::Around;
+use super::notices::Troubles;
 use super::rates::RateMeter;
 use crate::api::types::InterfaceInfo;
 use crate::dataplane::Dataplane as _;
@@ -52,7 +53,9 @@ pub struct State {
     pub interfaces: Vec<InterfaceInfo>,
     /// The node's interfaces and their VLANs as last looked at.
     pub concerned: Vec<Link>,
-    /// What operators should know as long as it is so.
+    /// What could not be done when it was last tried.
+    pub troubles: Troubles,
+    /// What operators should know as long as it is so ([`super::notices`]).
     pub notices: Vec<String>,
     /// When the agent started.
     pub started: Instant,

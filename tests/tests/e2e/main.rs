@@ -11,6 +11,7 @@ mod decap;
 mod edits;
 mod health;
 mod kernel;
+mod leftovers;
 mod load;
 mod lookups;
 mod modes;

@@ -213,9 +213,9 @@ impl KernelDataplane {
         let former = pinned_settings(&pins)?;
         let is_new = former.is_none() && pins.linked_interfaces()?.is_empty();
         let opened = Self::open_over(pins, lock, config, mounted, former);
-        if opened.is_err() && is_new {
-            // Maps that nobody uses would only be in the way of the next attempt. The error at hand is the one to show.
-            let _ = remove(&config.bpffs);
+        if opened.is_err() {
+            // What nobody uses would only be in the way of the next attempt. The error at hand is the one to show.
+            let _ = if is_new { remove(&config.bpffs).map(drop) } else { retire_unused(&config.bpffs) };
         }
         opened
     }
@@ -333,6 +333,16 @@ fn check_sizes(pins: &Pins, capacity: Capacity) -> Result<(), KernelError> {
 fn new_settings() -> Result<Settings, KernelError> {
     let key = || getrandom::u64().map_err(KernelError::Random);
     Ok(Settings { hash_key: [key()?, key()?], abi_version: ABI_VERSION, ..Settings::default() })
+}
+
+/// Lets go of programs that no interface uses: those of a start that failed. Maps and links stay.
+///
+/// # Errors
+/// When another agent has them, or a pin cannot be removed.
+pub fn retire_unused(bpffs: &Path) -> Result<(), KernelError> {
+    let pins = Pins::new(bpffs);
+    let _lock = pins.lock()?;
+    programs::retire(&pins, None)
 }
 
 /// Takes links and maps of an earlier agent away: the node stops forwarding. Returns the interfaces freed.

@@ -3,14 +3,16 @@
 //!
 //! Always holds: an attached program finds the stages that were loaded with it. Each load has a table of stages of its own,
 //! pinned, because the kernel empties one that no process and no pin holds; the table before goes when no attached program
-//! uses it any more.
+//! uses it any more ([`retire`]), those of loads that came to nothing at the next load at the latest.
 
 use super::maps::wait_for_readers;
 use super::{KernelConfig, KernelError, Pins, log_reader, sizes};
-use aya::maps::ProgramArray;
-use aya::programs::Xdp;
+use aya::maps::{MapInfo, ProgramArray};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::{Xdp, loaded_programs};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Settings, names, place};
+use std::collections::BTreeSet;
 
 /// The objects that the build made of lb-ebpf.
 static WHOLE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-datapath.o"));
@@ -49,6 +51,9 @@ pub(super) struct Programs {
 impl Programs {
     /// Loads the programs for packets in one piece. Their maps are still to be taken from [`Programs::ebpf`].
     pub(super) fn load(pins: &Pins, config: &KernelConfig, settings: &Settings) -> Result<Self, KernelError> {
+        if let Err(error) = retire(pins, None) {
+            tracing::warn!("programs of earlier starts stay in memory: {error}");
+        }
         let generation = pins.stages()?.iter().map(|(number, _)| *number).max().unwrap_or(0) + 1;
         let mut refused = Vec::new();
         let whole = load_set(pins, config, settings, generation, Layout::Whole, &mut refused)?;
@@ -111,17 +116,55 @@ impl Programs {
             .collect()
     }
 
-    /// Lets go of the stages of earlier loads. To be called when no attached program is of an earlier load.
+    /// Lets go of the stages of earlier loads that no attached program uses.
     pub(super) fn retire_others(&self) -> Result<(), KernelError> {
-        let others: Vec<_> =
-            self.pins.stages()?.into_iter().filter(|(number, _)| *number != self.generation).collect();
-        if !others.is_empty() {
-            wait_for_readers();
-        }
-        for (_, path) in others {
+        retire(&self.pins, Some(self.generation))
+    }
+}
+
+/// Lets go of tables of stages that no attached program uses, whoever left them, except those of the load `keep`.
+pub(super) fn retire(pins: &Pins, keep: Option<u32>) -> Result<(), KernelError> {
+    let others: Vec<_> = pins.stages()?.into_iter().filter(|(number, _)| Some(*number) != keep).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let used = maps_in_use(pins)?;
+    // A program that was replaced just now may still be running.
+    wait_for_readers();
+    for (_, path) in others {
+        let failed = |source| super::DataplaneError::Map { action: "inspect", map: names::STAGES, source };
+        if !used.contains(&MapInfo::from_pin(&path).map_err(failed)?.id()) {
             Pins::remove(&path)?;
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// The kernel's ids of the maps of all programs that pinned links attach.
+fn maps_in_use(pins: &Pins) -> Result<BTreeSet<u32>, KernelError> {
+    let mut programs = BTreeSet::new();
+    for interface in pins.linked_interfaces()? {
+        let path = pins.link(&interface);
+        let failed = |error| KernelError::Pins {
+            path: path.clone(),
+            source: std::io::Error::other::<LinkError>(error),
+        };
+        let link = FdLink::from(PinnedLink::from_pin(&path).map_err(failed)?);
+        programs.insert(link.info().map_err(failed)?.program_id());
+    }
+    let failed = |source| KernelError::Program { source: Box::new(source) };
+    let mut maps = BTreeSet::new();
+    // Programs of others may go while the list is read.
+    for info in loaded_programs().filter_map(Result::ok) {
+        if programs.remove(&info.id()) {
+            maps.extend(info.map_ids().map_err(failed)?.unwrap_or_default());
+        }
+    }
+    let unread = || std::io::Error::other("a program that is attached could not be read");
+    if programs.is_empty() {
+        Ok(maps)
+    } else {
+        Err(KernelError::Pins { path: pins.map(""), source: unread() })
     }
 }
 
