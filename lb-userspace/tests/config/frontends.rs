@@ -290,13 +290,15 @@ fn full_nat_without_or_with_wrong_addresses() {
         "mode = \"dsr-l2\"",
         "mode = «\"full-nat\"",
         "pool `db` of mode \"full-nat\" has no `snat`",
-        "add addresses that this node sends from, one of each family: snat = [\"10.0.0.5\"]",
+        "write snat = [\"10.0.0.5\"] with a spare address of each family, of the network towards the backends and not this \
+         node's own: with vips = \"assign\" lbd adds it",
     );
     refuses_text(
         &full_nat("«[\"2001:db8::5\"]"),
         &[(
             "pool `db` has the IPv4 backend `db1`, but no IPv4 address to send from",
-            "add an IPv4 address of this node to `snat`",
+            "add a spare IPv4 address to `snat`, of the network towards the backends and not this node's \
+             own: with vips = \"assign\" lbd adds it",
         )],
     );
     refuses_text(
@@ -307,7 +309,8 @@ fn full_nat_without_or_with_wrong_addresses() {
         &full_nat("[«\"203.0.113.10\"]"),
         &[(
             "pool `db` would send from 203.0.113.10, which is a VIP of service `web`",
-            "write an address of this node that clients do not connect to",
+            "write a spare address, of the network towards the backends and not this node's own: with vips = \"assign\" \
+             lbd adds it",
         )],
     );
     refuses_text(

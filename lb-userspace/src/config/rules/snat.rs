@@ -10,6 +10,11 @@ use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::At;
 use crate::model::ForwardMode;
 
+/// Which addresses to take: none that the node has already. Its probes would leave from ports that may be a session's, and
+/// their answers would go to a client.
+const SPARE: &str =
+    "of the network towards the backends and not this node's own: with vips = \"assign\" lbd adds it";
+
 pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     for (name, pool) in pools(draft) {
         check_mode(name, pool, problems);
@@ -41,7 +46,7 @@ fn check_mode(name: &str, pool: &PoolDraft, problems: &mut Problems) {
                         quoted(name),
                         backend.shown()
                     );
-                    let hint = format!("add an {family} address of this node to `snat`");
+                    let hint = format!("add a spare {family} address to `snat`, {SPARE}");
                     let problem = Problem::relation(snat.span.clone(), message, hint);
                     problems.push(problem.related(address.span.clone(), "the backend"));
                 }
@@ -49,7 +54,7 @@ fn check_mode(name: &str, pool: &PoolDraft, problems: &mut Problems) {
         }
         (None, ForwardMode::FullNat) => {
             let message = format!("pool {} of mode \"full-nat\" has no `snat`", quoted(name));
-            let hint = "add addresses that this node sends from, one of each family: snat = [\"10.0.0.5\"]";
+            let hint = format!("write snat = [\"10.0.0.5\"] with a spare address of each family, {SPARE}");
             problems.push(Problem::relation(mode.span.clone(), message, hint));
         }
         (Some(snat), other) => {
@@ -102,7 +107,7 @@ fn check_vips(draft: &Draft, problems: &mut Problems) {
             address.value,
             quoted(service)
         );
-        let hint = "write an address of this node that clients do not connect to";
+        let hint = format!("write a spare address, {SPARE}");
         let problem = Problem::relation(address.span.clone(), message, hint);
         problems.push(problem.related(vip.span.clone(), "the VIP"));
     }

@@ -26,9 +26,12 @@ fn a_backend_with_another_mac_is_followed_within_a_second() -> Result<()> {
     let bed = Bed::alone(1)?;
     let backends = addresses(&bed);
     let mut services = Vec::new();
-    for (mode, name) in [(Mode::Nat, "nat"), (Mode::DsrL2, "dsr-l2")] {
+    for mode in Mode::ALL {
         services.extend(
-            mode.vips().into_iter().zip(&backends).map(|(vip, backend)| Served::web(name, vip, backend)),
+            mode.vips()
+                .into_iter()
+                .zip(&backends)
+                .map(|(vip, backend)| Served::web(mode.name(), vip, backend)),
         );
     }
     replace(&bed, &services)

@@ -15,7 +15,7 @@ use crate::setup::{self, Group};
 use crate::workspace;
 
 /// Integration tests of `lb-tests` that run there. They may use the programs of [`TOOLS`], `lb-lab` and `lbd`.
-const TARGETS: [&str; 2] = ["kernel_fixtures", "trunks"];
+const TARGETS: [&str; 3] = ["kernel_fixtures", "kernel_decap", "trunks"];
 
 /// Programs of the host that come along.
 const TOOLS: [&str; 4] = ["ip", "ethtool", "ping", "sysctl"];
@@ -162,11 +162,16 @@ mod tests {
         let messages = r#"{"reason":"compiler-artifact","target":{"name":"trunks","kind":["test"]},"executable":"/t/debug/deps/t-1"}
 {"reason":"compiler-artifact","target":{"name":"aya","kind":["lib"]},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"lb-lab","kind":["bin"]},"executable":"/t/debug/lb-lab"}
+{"reason":"compiler-artifact","target":{"name":"kernel_decap","kind":["test"]},"executable":"/t/debug/deps/d-1"}
 {"reason":"compiler-artifact","target":{"name":"kernel_fixtures","kind":["test"]},"executable":"/t/debug/deps/k-1"}
 {"reason":"build-finished","success":true}"#;
         let built = executables(messages).unwrap();
         let test = |name: &str, file: &str| (name.to_owned(), PathBuf::from(file));
-        let expected = [test("kernel_fixtures", "/t/debug/deps/k-1"), test("trunks", "/t/debug/deps/t-1")];
+        let expected = [
+            test("kernel_fixtures", "/t/debug/deps/k-1"),
+            test("kernel_decap", "/t/debug/deps/d-1"),
+            test("trunks", "/t/debug/deps/t-1"),
+        ];
         assert_eq!(built.tests, expected);
         assert_eq!(built.programs, [PathBuf::from("/t/debug/lb-lab")]);
         assert!(executables("").is_err(), "no test is no success");
