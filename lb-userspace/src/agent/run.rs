@@ -333,6 +333,9 @@ pub async fn remove(config: &Path) -> Result<Vec<String>, AgentError> {
             done.push(format!("VIP {vip} removed from {}", link.name));
         }
     }
+    for (address, bits) in vips::release_networks(&netlink).await? {
+        done.push(format!("route that let {address}/{bits} end here removed"));
+    }
     for interface in kernel::remove(&node.bpffs)? {
         done.push(format!("program removed from {interface}"));
     }

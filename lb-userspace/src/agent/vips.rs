@@ -3,8 +3,8 @@
 use super::ports::{self, Links};
 use super::state::State;
 use crate::api::types::VipInfo;
-use crate::model::{ForwardMode, Model, VipOwnership};
-use crate::netlink::{Address, Link, Netlink, NetlinkError, announce, sysctl};
+use crate::model::{ForwardMode, Model, Prefix, VipOwnership};
+use crate::netlink::{Address, Link, Netlink, NetlinkError, Network, announce, sysctl};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -45,7 +45,59 @@ pub async fn assign(netlink: &Netlink, model: &Model) -> Vec<String> {
             problems.extend(withdraw(netlink, link.index, &keep).await.err().map(|error| error.to_string()));
         }
     }
+    problems.extend(end_networks(netlink, &networks_that_end_here(model)).await);
     problems
+}
+
+/// Networks that are routed to the node although none of its interfaces has their addresses: what of them no service takes
+/// would go back by the default route, and come again, until its TTL is used up.
+fn networks_that_end_here(model: &Model) -> BTreeSet<Network> {
+    if model.node.vips == VipOwnership::External {
+        return BTreeSet::new();
+    }
+    let vips = model.vips();
+    let networks = vips.iter().chain(&model.node.tunnel_sources).filter(|network| network.single().is_none());
+    let backends: BTreeSet<IpAddr> =
+        model.pools.values().flat_map(|pool| &pool.backends).map(|backend| backend.address).collect();
+    // Of a network in which a backend is, somebody knows better where it is.
+    let is_elsewhere = |network: &&Prefix| backends.iter().any(|backend| network.contains(*backend));
+    networks
+        .filter(|network| !is_elsewhere(network))
+        .map(|network| (network.address(), network.bits()))
+        .collect()
+}
+
+/// Lets exactly these networks end at this node.
+async fn end_networks(netlink: &Netlink, wanted: &BTreeSet<Network>) -> Vec<String> {
+    let present = match netlink.unreachable_networks().await {
+        Ok(present) => present,
+        Err(error) => return vec![format!("routes of the VIPs' networks are not known: {error}")],
+    };
+    let mut problems = Vec::new();
+    for network @ (address, bits) in wanted.difference(&present) {
+        match netlink.add_unreachable(*network).await {
+            Ok(_) => tracing::info!("what no service takes of {address}/{bits} ends here"),
+            Err(error) => problems.push(format!(
+                "packets to {address}/{bits} that no service takes may go round in circles: {error}"
+            )),
+        }
+    }
+    for network in present.difference(wanted) {
+        problems.extend(netlink.remove_unreachable(*network).await.err().map(|error| error.to_string()));
+    }
+    problems
+}
+
+/// Takes every route of the agent's own away. Returns their networks.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn release_networks(netlink: &Netlink) -> Result<BTreeSet<Network>, NetlinkError> {
+    let present = netlink.unreachable_networks().await?;
+    for network in &present {
+        netlink.remove_unreachable(*network).await?;
+    }
+    Ok(present)
 }
 
 async fn add(netlink: &Netlink, link: &Link, vip: IpAddr) -> Result<(), String> {

@@ -22,6 +22,7 @@ mod path_mtu;
 mod resolver;
 mod route;
 mod tracker;
+mod unreachable;
 mod upkeep;
 mod vip;
 mod vlan;
@@ -32,6 +33,7 @@ pub use link::{Link, Medium, PortKind, XdpAttachment, XdpAttachmentMode};
 pub use neighbour::{CacheState, Neighbour, NeighbourKey};
 pub use next_hop::{NeighbourState, NextHop};
 pub use resolver::{LinkTable, MAX_DESTINATIONS, NextHopTable, Resolver, ResolverOptions};
+pub use unreachable::Network;
 pub use vip::{Address, VIP_PROTOCOL};
 pub use vlan::{Trunk, Vlan, VlanProtocol, trunk};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lb_tests::lab::{Host, Process};
 use lb_tests::programs::serve;
-use lb_tests::site::{HTTP_PORT, Mode};
+use lb_tests::site::{HTTP_PORT, Mode, NODE_FRONT};
 use lb_tests::{bins, http};
 use lb_userspace::api::types::{ServiceInfo, Status};
 
@@ -28,6 +28,9 @@ const NETWORK: &str = "192.0.2.0/28";
 
 /// Requests after which each of two servers of equal weight has been seen, except once in 10^9 times.
 const ENOUGH: usize = 30;
+
+/// Connections to a port that nobody serves; the kernel refuses as many at once.
+const ATTEMPTS: u64 = 5;
 
 /// `nat` with both families and a range, `dsr-l2` with any port, `dsr-ipip` with a network.
 fn services(bed: &Bed) -> Result<String> {
@@ -125,6 +128,7 @@ fn ranges_any_port_both_families_and_networks_are_served() -> Result<()> {
     for last in [0, 7, 15] {
         expect_all(&bed, IpAddr::from([192, 0, 2, last]), HTTP_PORT)?;
     }
+    what_nobody_takes_of_the_network_ends_at_the_node(&bed)?;
     check_what_is_shown(&bed)?;
     // Edits keep working, and an agent that starts anew takes everything over.
     bed.edit("backend drain both/web1")?;
@@ -140,6 +144,27 @@ fn ranges_any_port_both_families_and_networks_are_served() -> Result<()> {
     expect_all(&bed, Mode::Nat.vip_v6().into(), HTTP_PORT)?;
     let gone = SocketAddr::new(Mode::Nat.vip_v4().into(), RANGE_PORT);
     ensure!(bed.fleet.client.enter(|| http::get(gone, "/", None, REFUSAL))?.is_err(), "{gone} still answers");
+    Ok(())
+}
+
+/// The site's router has a route to the node, and the node one to the router: a packet must not go to and fro.
+fn what_nobody_takes_of_the_network_ends_at_the_node(bed: &Bed) -> Result<()> {
+    let received = || -> Result<u64> {
+        let shown = bed.fleet.node.ip(&format!("-json -statistics link show dev {NODE_FRONT}"))?;
+        let shown: serde_json::Value = serde_json::from_str(&shown)?;
+        shown[0]["stats64"]["rx"]["packets"].as_u64().context("no count of packets")
+    };
+    let nobody = SocketAddr::new(IpAddr::from([192, 0, 2, 7]), OTHER_PORT);
+    let before = received()?;
+    for _ in 0..ENOUGH {
+        ensure!(
+            bed.fleet.client.enter(|| http::get(nobody, "/", None, REFUSAL))?.is_err(),
+            "{nobody} answers"
+        );
+    }
+    let came = received()? - before;
+    // A SYN or two each, and what servers and neighbours say meanwhile; in a circle each comes thirty times.
+    ensure!(came < 10 * ENOUGH as u64, "{came} packets came of {ENOUGH} attempts");
     Ok(())
 }
 
