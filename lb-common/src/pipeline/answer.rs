@@ -30,9 +30,10 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, work: &mut Work)
         Complaint::Expired => (DropReason::TtlExpired, ForwardReason::ExpiredAnswer, AnswerKind::Expired),
     };
     if work.complaint as u8 != Complaint::Expired as u8 {
-        let least = if work.headers.v4 { LEAST_IPV4_MTU_BYTES } else { LEAST_IPV6_MTU_BYTES };
-        if work.mtu_bytes != 0 {
-            work.mtu_bytes = work.mtu_bytes.max(least);
+        if !work.headers.v4 {
+            work.mtu_bytes = work.mtu_bytes.max(LEAST_IPV6_MTU_BYTES);
+        } else if work.mtu_bytes != 0 {
+            work.mtu_bytes = work.mtu_bytes.max(LEAST_IPV4_MTU_BYTES);
         }
         // The MTU is not known, or the sender could not do anything about it.
         if work.mtu_bytes == 0 || work.mtu_bytes >= work.headers.length_bytes {

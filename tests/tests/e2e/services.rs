@@ -156,7 +156,7 @@ fn what_nobody_takes_of_the_network_ends_at_the_node(bed: &Bed) -> Result<()> {
     };
     let nobody = SocketAddr::new(IpAddr::from([192, 0, 2, 7]), OTHER_PORT);
     let before = received()?;
-    for _ in 0..ENOUGH {
+    for _ in 0..ATTEMPTS {
         ensure!(
             bed.fleet.client.enter(|| http::get(nobody, "/", None, REFUSAL))?.is_err(),
             "{nobody} answers"
@@ -164,7 +164,7 @@ fn what_nobody_takes_of_the_network_ends_at_the_node(bed: &Bed) -> Result<()> {
     }
     let came = received()? - before;
     // A SYN or two each, and what servers and neighbours say meanwhile; in a circle each comes thirty times.
-    ensure!(came < 10 * ENOUGH as u64, "{came} packets came of {ENOUGH} attempts");
+    ensure!(came < 10 * ATTEMPTS, "{came} packets came of {ATTEMPTS} attempts");
     Ok(())
 }
 

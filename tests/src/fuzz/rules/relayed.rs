@@ -16,6 +16,8 @@ use lb_common::abi::{ForwardMode, ip_address};
 const EIGHT: usize = 8;
 /// Protocol numbers of tunnels: IPv4, IPv6 and UDP for GUE.
 const TUNNELS: [u8; 3] = [4, 41, UDP];
+/// Least MTU that anybody is told over IPv4 (RFC 791 section 3.2).
+const LEAST_IPV4: u16 = 68;
 /// Least MTU of IPv6.
 const LEAST_IPV6: u16 = 1280;
 /// Room for whatever length a quoted header claims.
@@ -67,7 +69,7 @@ pub fn too_big(rules: &Rules, passage: &Passage<'_>, ifindex: u32) -> Judgement 
     is_from_a_tunnel(rules, &asked, &outer_frame, &outer)?;
     let said = mtu(output, after).unwrap_or_default();
     let left = mtu_named(passage).saturating_sub(u16::try_from(overhead).unwrap_or(u16::MAX));
-    if said != (if client.v4 { left } else { left.max(LEAST_IPV6) }) {
+    if said != left.max(if client.v4 { LEAST_IPV4 } else { LEAST_IPV6 }) {
         return Err(format!("the client was told {said}, {left} are left"));
     }
     let expected = expected_error(&asked, Says::TooBig, said);
