@@ -144,7 +144,14 @@ pub async fn mend(state: &mut State) -> Vec<String> {
     let Ok(programs) = state.dataplane.program_ids() else { return Vec::new() };
     let mut problems = Vec::new();
     for name in &node.interfaces {
-        let link = state.netlink.link_by_name(name).await.ok();
+        let link = match state.netlink.find_link(name).await {
+            Ok(link) => link,
+            Err(error) => {
+                state.netlink.reopen_after(&error);
+                problems.push(format!("whether {name} has the datapath is not known: {error}"));
+                continue;
+            }
+        };
         let known = state.interfaces.iter().find(|interface| interface.name == *name);
         let in_place = |link: &Link| {
             link.xdp.is_some_and(|xdp| programs.contains(&xdp.program_id))

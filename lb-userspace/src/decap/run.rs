@@ -134,7 +134,11 @@ impl Running<'_> {
 
     /// Looks whether all is as it should be, and mends it where it can.
     async fn look(&mut self) {
-        let trouble = self.mend().await.err().map(|error| error.to_string());
+        let outcome = self.mend().await;
+        if let Err(DecapError::Netlink(error)) = &outcome {
+            self.netlink.reopen_after(error);
+        }
+        let trouble = outcome.err().map(|error| error.to_string());
         if self.trouble != trouble {
             if let Some(trouble) = &trouble {
                 tracing::error!("{trouble}");
@@ -147,7 +151,8 @@ impl Running<'_> {
 
     async fn mend(&mut self) -> Result<(), DecapError> {
         let name = &self.options.interface;
-        let present = self.netlink.link_by_name(name).await.ok();
+        // Where the kernel does not say, the program stays as it is.
+        let present = self.netlink.find_link(name).await?;
         let is_ours = |link: &Link| {
             let (index, id) = (link.index, link.xdp.map(|xdp| xdp.program_id));
             self.attached.is_some_and(|(_, at, program)| at == index && Some(program) == id)

@@ -38,6 +38,18 @@ impl Netlink {
         Ok(Self { handle })
     }
 
+    /// Opens a new connection in place of this one after an error that says it is needed; what fails is logged, and the old
+    /// one stays.
+    pub fn reopen_after(&mut self, error: &NetlinkError) {
+        if !error.ends_connection() {
+            return;
+        }
+        match Self::open() {
+            Ok(netlink) => *self = netlink,
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
     /// Asks one thing and collects the answers; `flags` are added to `NLM_F_REQUEST`.
     pub(super) async fn request(
         &self,
@@ -115,5 +127,36 @@ pub(super) fn host_prefix_length(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => 32,
         IpAddr::V6(_) => 128,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_connection_that_closed_is_no_news_of_interfaces_and_is_replaced() {
+        let first = runtime();
+        let mut netlink = first.block_on(async { Netlink::open() }).unwrap();
+        // The task that serves the connection ends with its runtime.
+        drop(first);
+        runtime().block_on(async {
+            let error = netlink.find_link("lo").await.unwrap_err();
+            assert!(error.ends_connection(), "{error:?}");
+            netlink.reopen_after(&error);
+            assert_eq!(netlink.find_link("lo").await.unwrap().map(|link| link.name).as_deref(), Some("lo"));
+            assert_eq!(netlink.find_link("no-such-link").await, Ok(None));
+        });
+    }
+
+    #[test]
+    fn a_refusal_does_not_end_a_connection() {
+        let refused = NetlinkError::Refused { operation: "test", errno: rustix::io::Errno::BUSY };
+        assert!(!refused.ends_connection());
+        assert!(!NetlinkError::NoSuchLink { link: "test0".to_owned() }.ends_connection());
     }
 }

@@ -72,6 +72,11 @@ impl NetlinkError {
         Self::Socket { operation, errno: Errno::from_io_error(error).unwrap_or(Errno::IO) }
     }
 
+    /// Whether a new connection is needed: this one gives no answers any more, or lost one.
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Self::Closed { .. } | Self::Timeout { .. } | Self::Socket { .. })
+    }
+
     /// The errno of a refusal.
     pub(super) fn refusal(&self) -> Option<Errno> {
         match self {

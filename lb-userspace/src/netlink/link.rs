@@ -127,6 +127,18 @@ impl Netlink {
         self.one_link(message, name.to_owned()).await
     }
 
+    /// The interface of this name, if there is one: to not know is no answer.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub async fn find_link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        match self.link_by_name(name).await {
+            Ok(link) => Ok(Some(link)),
+            Err(NetlinkError::NoSuchLink { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The interface of this index.
     ///
     /// # Errors

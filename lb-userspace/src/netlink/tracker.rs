@@ -167,7 +167,7 @@ impl Tracker {
             .collect()
             .await;
         let fatal = self.routes.values().find_map(|route| match route {
-            Err(NextHopError::Netlink(error)) if is_fatal(error) => Some(error.clone()),
+            Err(NextHopError::Netlink(error)) if error.ends_connection() => Some(error.clone()),
             _ => None,
         });
         fatal.map_or(Ok(()), Err)
@@ -274,14 +274,9 @@ impl Tracker {
     }
 }
 
-/// Whether a new connection is needed.
-fn is_fatal(error: &NetlinkError) -> bool {
-    matches!(error, NetlinkError::Closed { .. } | NetlinkError::Timeout { .. } | NetlinkError::Socket { .. })
-}
-
 /// Passes a fatal error on; another one is logged and what was known stays.
 fn keep_if_usable(error: NetlinkError, what: &'static str) -> Result<(), NetlinkError> {
-    if is_fatal(&error) {
+    if error.ends_connection() {
         return Err(error);
     }
     tracing::debug!(%error, what, "a look-up failed; it is repeated at the next resync");

@@ -82,6 +82,9 @@ impl KernelDataplane {
         let mut refusal = None;
         // Where packets in one piece are refused, the link was made for several.
         for layout in [Layout::Whole, Layout::Pieces] {
+            if layout == Layout::Pieces && !probe::has_fragments()? {
+                break;
+            }
             let pinned = PinnedLink::from_pin(path).map_err(|error| failed(error.into()))?;
             let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
             let program = self.program(layout)?;

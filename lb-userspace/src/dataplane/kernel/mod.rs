@@ -14,6 +14,7 @@ mod places;
 mod prefixes;
 pub mod probe;
 mod programs;
+mod sizes;
 mod sys;
 
 pub use attach::{Attached, program_name};
@@ -22,9 +23,9 @@ pub use pins::Pins;
 pub use programs::Layout;
 
 use super::{Capacity, DataplaneError};
-use aya::maps::{Array, MapData, MapInfo};
+use aya::maps::{Array, MapData};
 use aya::programs::Xdp;
-use lb_common::abi::{ABI_VERSION, ANSWER_KINDS, RecordRate, SNAT_ADDRESSES, Settings, names, place};
+use lb_common::abi::{ABI_VERSION, ANSWER_KINDS, RecordRate, Settings, names};
 use maps::{Maps, Raw};
 use programs::Programs;
 use std::path::{Path, PathBuf};
@@ -73,17 +74,30 @@ pub enum KernelError {
         /// Why.
         source: std::io::Error,
     },
-    /// Pinned maps are of another size.
+    /// Pinned maps were made for another limit.
     #[error(
-        "the pinned map {map} has {found} entries and node.limits asks for {wanted}; sizes are fixed when maps are \
-         made: put the old number back, or run `lbd remove` (which stops forwarding) and start again"
+        "node.limits.{limit} was {found} when the pinned maps were made and is {wanted} now; sizes are fixed when maps \
+         are made: put the old number back, or run `lbd remove` (which stops forwarding) and start again"
     )]
     Resized {
+        /// The limit's name.
+        limit: &'static str,
+        /// What it was.
+        found: u32,
+        /// What is configured.
+        wanted: u32,
+    },
+    /// Pinned maps have a size that no limit explains.
+    #[error(
+        "the pinned map {map} has {found} entries and this lbd makes it with {wanted}: another version of lbd made it; start \
+         that one, or run `lbd remove` (which stops forwarding) and start again"
+    )]
+    OtherSize {
         /// The map's name.
         map: &'static str,
         /// Its size.
         found: u32,
-        /// The size configured.
+        /// The size that it should have.
         wanted: u32,
     },
     /// The pinned settings are of another ABI.
@@ -227,7 +241,7 @@ impl KernelDataplane {
         mounted: Option<PathBuf>,
         former: Option<Settings>,
     ) -> Result<Self, KernelError> {
-        check_sizes(&pins, config.capacity)?;
+        sizes::check(&pins, config.capacity)?;
         let settings = match former {
             Some(settings) => settings,
             None => new_settings()?,
@@ -271,26 +285,6 @@ impl KernelDataplane {
     }
 }
 
-/// Sizes that the configuration sets. The return path has an entry for each frontend and backend of a nat pool.
-fn sizes(capacity: Capacity) -> [(&'static str, u32); 13] {
-    let Capacity { services, backends, slots, flows, sessions } = capacity;
-    [
-        (names::RANGES, capacity.ranges()),
-        (names::NETWORKS, services),
-        (names::REVERSE_RANGES, capacity.reverse_ranges()),
-        (names::SESSIONS, sessions.saturating_mul(2)),
-        (names::SNAT, SNAT_ADDRESSES),
-        (names::SERVICES, place::places(capacity.service_keys())),
-        (names::SLOTS, slots),
-        (names::BACKENDS, backends),
-        (names::IDENTITIES, backends),
-        (names::REVERSE, place::places(capacity.reverse())),
-        (names::SERVICE_COUNTERS, services),
-        (names::BACKEND_COUNTERS, backends),
-        (names::FLOWS, flows),
-    ]
-}
-
 /// Answers of the datapath's own that leave each CPU: echo replies and ICMP errors. Enough for people and path MTU
 /// discovery, and no weapon.
 const ANSWER_RATES: [RecordRate; ANSWER_KINDS] = [RecordRate { per_second: 1_000, burst: 200 }; ANSWER_KINDS];
@@ -311,23 +305,6 @@ fn pinned_settings(pins: &Pins) -> Result<Option<Settings>, KernelError> {
         ABI_VERSION => Ok(Some(settings)),
         found => Err(KernelError::Abi { path, found }),
     }
-}
-
-fn check_sizes(pins: &Pins, capacity: Capacity) -> Result<(), KernelError> {
-    for (map, wanted) in sizes(capacity) {
-        let path = pins.map(map);
-        if path.exists() {
-            let info = MapInfo::from_pin(&path).map_err(|source| DataplaneError::Map {
-                action: "inspect",
-                map,
-                source,
-            })?;
-            if info.max_entries() != wanted {
-                return Err(KernelError::Resized { map, found: info.max_entries(), wanted });
-            }
-        }
-    }
-    Ok(())
 }
 
 fn new_settings() -> Result<Settings, KernelError> {

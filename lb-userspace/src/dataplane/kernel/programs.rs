@@ -6,7 +6,8 @@
 //! uses it any more ([`retire`]), those of loads that came to nothing at the next load at the latest.
 
 use super::maps::wait_for_readers;
-use super::{KernelConfig, KernelError, Pins, log_reader, sizes};
+use super::sizes::sizes;
+use super::{KernelConfig, KernelError, Pins, log_reader};
 use aya::maps::{MapInfo, ProgramArray};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::{Xdp, loaded_programs};
@@ -225,8 +226,8 @@ fn load_object(
         loader.map_pin_path(name, pins.map(name));
     }
     loader.map_pin_path(names::STAGES, pins.stage(generation, layout));
-    for (name, entries) in sizes(config.capacity) {
-        loader.map_max_entries(name, entries);
+    for size in sizes(config.capacity) {
+        loader.map_max_entries(size.map, size.entries);
     }
     let object = match layout {
         Layout::Whole => WHOLE,
