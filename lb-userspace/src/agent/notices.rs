@@ -7,6 +7,7 @@ use super::state::State;
 use super::{attach, vips};
 use crate::api::types::InterfaceInfo;
 use crate::model::{Model, Node};
+use std::collections::BTreeSet;
 
 /// What the last attempt at each part of the node's set-up could not do, in sentences.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Sources<'a> {
     pub node: &'a Node,
     /// Every interface.
     pub links: &'a Links,
+    /// Interfaces that packets to backends leave by.
+    pub ways: &'a BTreeSet<u32>,
     /// Where the program is attached.
     pub interfaces: &'a [InterfaceInfo],
     /// Parts of the datapath that the kernel refused, with its reasons.
@@ -37,9 +40,10 @@ pub struct Sources<'a> {
 
 /// Every notice there is, each once.
 pub fn all(sources: &Sources<'_>) -> Vec<String> {
-    let Sources { node, links, interfaces, refused, troubles } = sources;
+    let Sources { node, links, ways, interfaces, refused, troubles } = sources;
     let mut notices = attach::notices(interfaces, node.xdp_mode, links);
     notices.extend(ports::notices(node, links));
+    notices.extend(ports::egress_notices(node, links, ways));
     notices.extend(ports::offload_notices(node, links));
     for sentence in refused.iter().map(refusal) {
         // Programs for packets in one piece and in several are refused alike.
@@ -61,9 +65,11 @@ fn refusal((program, reason): &(&'static str, String)) -> String {
 
 /// Brings the notices up to date and logs those that are new, which are returned.
 pub fn renew(state: &mut State, node: &Node, links: &Links) -> Vec<String> {
+    let ways = state.hops().values().flatten().map(|hop| hop.ifindex).collect();
     let notices = all(&Sources {
         node,
         links,
+        ways: &ways,
         interfaces: &state.interfaces,
         refused: state.dataplane.refused(),
         troubles: &state.troubles,
@@ -116,6 +122,7 @@ mod tests {
         let sources = Sources {
             node: &node,
             links: &links,
+            ways: &BTreeSet::new(),
             interfaces: &[interface],
             refused: &refused,
             troubles: &troubles,
@@ -144,8 +151,14 @@ mod tests {
     fn where_all_is_well_there_are_no_notices() {
         let (node, links) = (node(), Links::from([(7, Link::ethernet(7, "test0"))]));
         let troubles = Troubles::default();
-        let sources =
-            Sources { node: &node, links: &links, interfaces: &[], refused: &[], troubles: &troubles };
+        let sources = Sources {
+            node: &node,
+            links: &links,
+            ways: &BTreeSet::from([7]),
+            interfaces: &[],
+            refused: &[],
+            troubles: &troubles,
+        };
         assert_eq!(all(&sources), [""; 0]);
     }
 }

@@ -167,6 +167,31 @@ fn trunk_notice(link: &Link, trunk: &Trunk, links: &Links) -> Option<String> {
     ))
 }
 
+/// Kinds of interfaces that send what XDP redirects to them (`ndo_xdp_xmit`); a network card (no kind) may be one.
+const SENDING_KINDS: [&str; 3] = ["veth", "bond", "tun"];
+
+/// Sentences about ways to backends (`ways`: their interfaces) that leave by an interface without the program.
+pub fn egress_notices(node: &Node, links: &Links, ways: &BTreeSet<u32>) -> Vec<String> {
+    let named: BTreeSet<u32> = named(node, links).into_iter().map(|link| link.index).collect();
+    let port_of = |index: &u32| trunk(links, *index).map_or(*index, |trunk| trunk.port);
+    let ports: BTreeSet<u32> = ways.iter().map(port_of).filter(|port| !named.contains(port)).collect();
+    let notice = |link: &Link| {
+        let name = &link.name;
+        match link.kind.as_deref() {
+            Some(kind) if !SENDING_KINDS.contains(&kind) => format!(
+                "backends are reached by {name}, a {kind}, which cannot send what XDP redirects to it: packets for them are \
+                 lost unless XDP runs in generic mode; let the route to them leave by a network card, and name that in \
+                 node.interfaces"
+            ),
+            _ => format!(
+                "backends are reached by {name}, which is not in node.interfaces: most network cards send what XDP redirects \
+                 to them only while they have a program of their own; add \"{name}\" to node.interfaces"
+            ),
+        }
+    };
+    ports.iter().filter_map(|port| links.get(port)).map(notice).collect()
+}
+
 /// Sentences about network cards that take VLAN tags off before XDP sees them. Asks the drivers.
 pub fn offload_notices(node: &Node, links: &Links) -> Vec<String> {
     let mut notices = Vec::new();

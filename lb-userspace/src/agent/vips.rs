@@ -3,10 +3,13 @@
 use super::ports::{self, Links};
 use super::state::State;
 use crate::api::types::VipInfo;
-use crate::model::{ForwardMode, Model, Prefix, VipOwnership};
+use crate::model::{ForwardMode, Model, Ports, Prefix, VipOwnership};
 use crate::netlink::{Address, Link, Netlink, NetlinkError, Network, announce, sysctl};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+/// `rp_filter` that asks for the interface, too.
+const STRICT: i32 = 1;
 
 /// Puts the model's VIPs on the node's interfaces, and takes those away that the agent put there and nobody wants there any
 /// more. Failures are returned as sentences: one VIP that fails must not keep the others from serving.
@@ -46,7 +49,30 @@ pub async fn assign(netlink: &Netlink, model: &Model) -> Vec<String> {
         }
     }
     problems.extend(end_networks(netlink, &networks_that_end_here(model)).await);
+    problems.extend(what_the_node_loses(model, addresses.values().flatten()));
     problems
+}
+
+/// Sentences about services that take what the node's own connections need: answers come to ports that the kernel chose.
+fn what_the_node_loses<'a>(model: &Model, addresses: impl Iterator<Item = &'a Address>) -> Vec<String> {
+    // An address that is a network by itself is somebody's VIP, whoever put it there.
+    let own: Vec<IpAddr> = addresses
+        .filter(|address| !address.ours && !address.is_host())
+        .map(|address| address.address)
+        .collect();
+    let mut sentences = Vec::new();
+    for (name, service) in &model.services {
+        if service.ports.iter().all(|ports| matches!(ports, Ports::One(_))) {
+            continue;
+        }
+        for address in own.iter().filter(|address| service.vips.iter().any(|vip| vip.contains(**address))) {
+            sentences.push(format!(
+                "service {name} takes ports of {address}, an address of the node's own: answers to what the node asks from \
+                 it (health checks, DNS, ssh) may go to backends; give the service an address of its own"
+            ));
+        }
+    }
+    sentences
 }
 
 /// Networks that are routed to the node although none of its interfaces has their addresses: what of them no service takes
@@ -56,15 +82,8 @@ fn networks_that_end_here(model: &Model) -> BTreeSet<Network> {
         return BTreeSet::new();
     }
     let vips = model.vips();
-    let networks = vips.iter().chain(&model.node.tunnel_sources).filter(|network| network.single().is_none());
-    let backends: BTreeSet<IpAddr> =
-        model.pools.values().flat_map(|pool| &pool.backends).map(|backend| backend.address).collect();
-    // Of a network in which a backend is, somebody knows better where it is.
-    let is_elsewhere = |network: &&Prefix| backends.iter().any(|backend| network.contains(*backend));
-    networks
-        .filter(|network| !is_elsewhere(network))
-        .map(|network| (network.address(), network.bits()))
-        .collect()
+    let networks = vips.iter().chain(&model.node.tunnel_sources);
+    networks.filter(|network| network.single().is_none()).map(|it| (it.address(), it.bits())).collect()
 }
 
 /// Lets exactly these networks end at this node.
@@ -183,6 +202,13 @@ pub fn enable_forwarding(model: &Model, links: &Links) -> Vec<String> {
             }
             Err(error) => problems.push(format!("nat replies may not pass {name}: {error}")),
         }
+        // Packets that wait for a neighbour's MAC go through the stack with an address of the node as their source.
+        if sysctl::reverse_path_filter(name).is_ok_and(|strictness| strictness == STRICT) {
+            problems.push(format!(
+                "rp_filter is strict (1) on {name}: the first packets to a neighbour whose MAC is not known yet are dropped by \
+                 the stack; set it loose: sysctl net/ipv4/conf/{name}/rp_filter=2"
+            ));
+        }
     }
     problems
 }
@@ -209,4 +235,54 @@ pub async fn report(state: &State) -> Vec<VipInfo> {
         vips.push(VipInfo { sends: snat.contains(&address), interface, owned, ..VipInfo::nowhere(address) });
     }
     vips
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::path::Path;
+
+    fn model(services: &str) -> Model {
+        let text = format!(
+            "[node]\ninterfaces = [\"eth0\"]\ntunnel_sources = [\"10.7.0.0/24\"]\n[pools.web]\nmode = \"dsr-ipip\"\n\
+             backends = [{{ name = \"a\", address = \"192.0.2.130\" }}]\n{services}"
+        );
+        config::parse(&text, Path::new("test.toml")).unwrap().model
+    }
+
+    fn service(vip: &str, ports: &str) -> String {
+        format!("[services.s]\nvips = [\"{vip}\"]\nports = {ports}\nprotocol = \"tcp\"\npool = \"web\"\n")
+    }
+
+    fn present(text: &str, prefix_length: u8, ours: bool) -> Address {
+        Address { address: text.parse().unwrap(), prefix_length, ours, tentative: false }
+    }
+
+    #[test]
+    fn networks_end_here_and_addresses_do_not() {
+        let end_here = |vip: &str| {
+            let networks = networks_that_end_here(&model(&service(vip, "[80]")));
+            networks.iter().map(|(address, bits)| format!("{address}/{bits}")).collect::<Vec<_>>()
+        };
+        assert_eq!(end_here("192.0.2.0/28"), ["10.7.0.0/24", "192.0.2.0/28"]);
+        assert_eq!(end_here("192.0.2.1"), ["10.7.0.0/24"], "a single one is on an interface");
+    }
+
+    #[test]
+    fn a_service_that_takes_the_nodes_own_answers_is_told() {
+        let said = |vip: &str, ports: &str| {
+            let addresses = [
+                present("192.0.2.5", 24, false),
+                present("192.0.2.6", 32, false),
+                present("192.0.2.7", 24, true),
+            ];
+            what_the_node_loses(&model(&service(vip, ports)), addresses.iter()).join("\n")
+        };
+        assert!(said("192.0.2.5", "\"any\"").contains("ports of 192.0.2.5"));
+        assert!(said("192.0.2.0/28", "[\"30000-40000\"]").contains("ports of 192.0.2.5"));
+        assert_eq!(said("192.0.2.5", "[80]"), "", "a port that the kernel does not choose");
+        assert_eq!(said("192.0.2.6", "\"any\""), "", "somebody's VIP");
+        assert_eq!(said("192.0.2.7", "\"any\""), "", "the agent's VIP");
+    }
 }

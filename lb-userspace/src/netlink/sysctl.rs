@@ -103,6 +103,16 @@ pub fn set_accept_local(ifname: &str, on: bool) -> Result<Option<Change>, Sysctl
     set(key(Family::V4, ifname, "accept_local")?, i32::from(on))
 }
 
+/// How strictly the sources of packets that come in through the interface are checked (RFC 3704): 0 not at all, 1 they must
+/// be reached by the interface, 2 they must be reached at all. The setting of all interfaces counts if it is greater.
+///
+/// # Errors
+/// When the name is invalid or the settings cannot be read.
+pub fn reverse_path_filter(ifname: &str) -> Result<i32, SysctlError> {
+    let own = read(&key(Family::V4, ifname, "rp_filter")?)?;
+    Ok(own.max(read("net/ipv4/conf/all/rp_filter")?))
+}
+
 /// Whether router advertisements are accepted: 0 never, 1 unless forwarding, 2 always.
 ///
 /// # Errors

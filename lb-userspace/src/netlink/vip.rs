@@ -34,6 +34,11 @@ pub struct Address {
 }
 
 impl Address {
+    /// Whether it is alone in its network, as VIPs are.
+    pub fn is_host(&self) -> bool {
+        self.prefix_length == host_prefix_length(self.address)
+    }
+
     /// Whether `other` is in the network that the address is in.
     pub fn network_has(&self, other: IpAddr) -> bool {
         let (bits, mine, other) = match (self.address, other) {

@@ -111,3 +111,19 @@ fn what_to_name_instead_is_said() {
     assert!(text.contains("eth0.100 is a VLAN interface") && text.contains("name eth0 in"), "{text}");
     assert_eq!(said("[\"bond0\"]", table([port(PortKind::Bond, 9), Link::ethernet(9, "bond0")])), "");
 }
+
+#[test]
+fn ways_that_leave_by_interfaces_without_the_program_are_told() {
+    let of_kind =
+        |index, name, kind: &str| Link { kind: Some(kind.to_owned()), ..Link::ethernet(index, name) };
+    let mut links = trunks();
+    links.extend(table([of_kind(7, "br0", "bridge"), of_kind(8, "v0", "veth")]));
+    let said = |ways: &[u32]| {
+        egress_notices(&node("[\"eth0\"]"), &links, &ways.iter().copied().collect()).join("\n")
+    };
+    assert_eq!(said(&[2, 4, 5]), "", "the port, and VLANs on top of it");
+    assert!(said(&[6]).contains("add \"eth1\" to node.interfaces"), "{}", said(&[6]));
+    assert!(said(&[8]).contains("add \"v0\""), "{}", said(&[8]));
+    assert!(said(&[7]).contains("br0, a bridge, which cannot send"), "{}", said(&[7]));
+    assert_eq!(said(&[99]), "", "an interface that is gone");
+}
