@@ -113,12 +113,13 @@ impl State {
         self.or_alarm("timer", outcome.map_err(AgentError::from)).is_some()
     }
 
-    /// Counts sessions and takes those away that are over. False if that failed, which is told.
-    pub fn sweep_sessions(&mut self) -> bool {
+    /// One turn of counting sessions, which takes those away that are over; says whether all were seen. None if that failed,
+    /// which is told.
+    pub fn sweep_sessions(&mut self) -> Option<bool> {
         let (around, model) = (Around::of(self), &self.loaded.model);
         let (keeper, dataplane) = (&mut self.keeper, &mut self.dataplane);
         let outcome = tokio::task::block_in_place(|| keeper.sweep_sessions(dataplane, &around, model));
-        self.or_alarm("sessions", outcome.map_err(AgentError::from)).is_some()
+        self.or_alarm("sessions", outcome.map_err(AgentError::from))
     }
 
     /// What came of an attempt to bring the maps up to date; a failure is logged and made an event.

@@ -2,7 +2,7 @@
 //!
 //! Always holds: the work takes a small part of a CPU however many slots and flows there are, because the pause after
 //! it grows with the time it took. Counting flows has a pause of its own: with a million of them it takes long, and
-//! slots must not wait for it.
+//! slots must not wait for it. Sessions are counted in turns, as who waits for the agent's lock must not wait for them.
 
 use super::Agent;
 use super::state::State;
@@ -30,6 +30,8 @@ pub struct Tending {
     look: Instant,
     count: Instant,
     sessions: Instant,
+    /// When to look whether sessions find room.
+    fullness: Instant,
     recording: Recording,
     alarms: sessions::Alarms,
 }
@@ -42,6 +44,7 @@ impl Tending {
             look: soon,
             count: soon,
             sessions: soon,
+            fullness: soon,
             recording: Recording::All,
             alarms: sessions::Alarms::default(),
         }
@@ -74,12 +77,21 @@ impl Tending {
         state.event(kind, "flow table", says);
     }
 
-    /// Counts sessions, and tells operators when they find no room.
+    /// Counts sessions, one turn, and tells operators when they find no room.
     fn sweep(&mut self, state: &mut State) {
         let began = Instant::now();
         let done = state.sweep_sessions();
-        let pause = if done { (began.elapsed() * PAUSE_FACTOR).max(SESSIONS) } else { LONGEST };
+        let rest = began.elapsed() * PAUSE_FACTOR;
+        let pause = match done {
+            Some(true) => rest.max(SESSIONS),
+            Some(false) => rest,
+            None => LONGEST,
+        };
         self.sessions = Instant::now() + pause;
+        if began < self.fullness {
+            return;
+        }
+        self.fullness = began + SESSIONS;
         let Ok(verdicts) = state.dataplane.verdicts() else { return };
         let look = sessions::Look {
             sessions: state.keeper.sessions.count.sessions,

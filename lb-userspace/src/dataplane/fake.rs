@@ -1,7 +1,10 @@
 //! A dataplane in memory: the pipeline's tables behind the operations, for tests and simulation.
 
 use super::op::{address_key, is_address};
-use super::{Capacity, Dataplane, DataplaneError, NetworkPrefix, Observed, Op, PortsPrefix, Region};
+use super::{
+    Backends, Capacity, Dataplane, DataplaneError, NetworkPrefix, Observed, Op, PortsPrefix, Region,
+    SessionPage,
+};
 use lb_common::abi::{
     BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, PortsKey, SNAT_ADDRESSES,
     ServiceCounters, ServiceKey, ServiceValue, Session, Settings, Slot, names,
@@ -48,6 +51,14 @@ impl FakeDataplane {
     }
 }
 
+/// Pages that sessions are read in: as in the kernel, an entry's page does not depend on the others.
+const SESSION_BUCKETS: u32 = 16;
+
+fn bucket_of(key: &FlowKey) -> u32 {
+    let sum: u32 = bytemuck::bytes_of(key).iter().map(|byte| u32::from(*byte)).sum();
+    sum % SESSION_BUCKETS
+}
+
 /// A longest-prefix table in memory: each key with its length in bits.
 type Prefixes<K, V> = Vec<(u32, K, V)>;
 
@@ -76,10 +87,6 @@ fn ports_prefixes<V: Copy>(table: &Prefixes<PortsKey, V>) -> BTreeMap<PortsPrefi
 
 impl Dataplane for FakeDataplane {
     fn observe(&self) -> Result<Observed, DataplaneError> {
-        let backends = self.identities.iter().filter_map(|(index, identity)| {
-            let backend = self.tables.backends.get(*index as usize)?;
-            Some((*index, (*identity, *backend)))
-        });
         let ranges = ports_prefixes(&self.tables.ranges);
         let frontends = self.tables.services.values().chain(ranges.values());
         let tables = frontends.filter(|value| value.slot_count > 0).filter_map(|value| {
@@ -103,11 +110,23 @@ impl Dataplane for FakeDataplane {
             reverse: self.tables.reverse.clone(),
             reverse_ranges: ports_prefixes(&self.tables.reverse_ranges),
             snat: snat.map(|(index, address)| (index, *address)).collect(),
-            backends: backends.collect(),
+            backends: self.backends()?,
             tables,
             devices: self.devices.clone(),
             links: self.tables.links.clone(),
         })
+    }
+
+    fn settings(&self) -> Result<Settings, DataplaneError> {
+        Ok(self.tables.settings)
+    }
+
+    fn backends(&self) -> Result<Backends, DataplaneError> {
+        let backends = self.identities.iter().filter_map(|(index, identity)| {
+            let backend = self.tables.backends.get(*index as usize)?;
+            Some((*index, (*identity, *backend)))
+        });
+        Ok(backends.collect())
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
@@ -215,12 +234,27 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
-    fn sweep_sessions(
-        &mut self,
-        is_over: &mut dyn FnMut(&FlowKey, &Session) -> bool,
-    ) -> Result<(), DataplaneError> {
+    fn sessions_from(&self, position: Option<u32>) -> Result<SessionPage, DataplaneError> {
+        let bucket = position.unwrap_or(0);
+        let sessions = self.tables.sessions.borrow();
+        let entries = sessions.iter().filter(|(key, _)| bucket_of(key) == bucket);
+        let entries = entries.map(|(key, cell)| (*key, Session { way: cell.way, seen: cell.seen() }));
+        Ok(SessionPage {
+            entries: entries.collect(),
+            next: Some(bucket + 1).filter(|next| *next < SESSION_BUCKETS),
+        })
+    }
+
+    fn session(&self, key: &FlowKey) -> Result<Option<Session>, DataplaneError> {
+        let sessions = self.tables.sessions.borrow();
+        Ok(sessions.get(key).map(|cell| Session { way: cell.way, seen: cell.seen() }))
+    }
+
+    fn forget_sessions(&mut self, keys: &[FlowKey]) -> Result<(), DataplaneError> {
         let sessions = self.tables.sessions.get_mut();
-        sessions.retain(|key, cell| !is_over(key, &Session { way: cell.way, seen: cell.seen() }));
+        for key in keys {
+            sessions.remove(key);
+        }
         Ok(())
     }
 

@@ -11,7 +11,10 @@ mod op;
 pub use fake::FakeDataplane;
 pub use op::{Capacity, Indexes, NetworkPrefix, Observed, Op, PortsPrefix, Region};
 
-use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters, Session};
+use lb_common::abi::{
+    Backend, BackendCounters, BackendIdentity, FlowCounters, FlowKey, FlowValue, ServiceCounters, Session,
+    Settings,
+};
 use std::collections::BTreeMap;
 
 /// What went wrong with the maps.
@@ -61,6 +64,18 @@ pub enum DataplaneError {
     },
 }
 
+/// Backends by index.
+pub type Backends = BTreeMap<u32, (BackendIdentity, Backend)>;
+
+/// Entries of sessions that were read at once.
+#[derive(Clone, Debug, Default)]
+pub struct SessionPage {
+    /// The entries.
+    pub entries: Vec<(FlowKey, Session)>,
+    /// Where to go on; none at the end.
+    pub next: Option<u32>,
+}
+
 /// What the agent asks of a dataplane.
 pub trait Dataplane {
     /// Everything that is in the maps.
@@ -68,6 +83,18 @@ pub trait Dataplane {
     /// # Errors
     /// When a map cannot be read.
     fn observe(&self) -> Result<Observed, DataplaneError>;
+
+    /// The settings alone, which is quick.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn settings(&self) -> Result<Settings, DataplaneError>;
+
+    /// The backends alone, by index, those in use.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    fn backends(&self) -> Result<Backends, DataplaneError>;
 
     /// Carries out one operation.
     ///
@@ -97,14 +124,24 @@ pub trait Dataplane {
         is_over: &mut dyn FnMut(&FlowKey, FlowValue) -> bool,
     ) -> Result<(), DataplaneError>;
 
-    /// The same for sessions, each of which has two entries, one a direction.
+    /// A bounded number of entries of sessions, each of which has two, one a direction: those from `position`, which an answer
+    /// before gave, or from the beginning. Entries that come or go meanwhile may be seen or not.
     ///
     /// # Errors
-    /// When the map cannot be read or written.
-    fn sweep_sessions(
-        &mut self,
-        is_over: &mut dyn FnMut(&FlowKey, &Session) -> bool,
-    ) -> Result<(), DataplaneError>;
+    /// When the map cannot be read.
+    fn sessions_from(&self, position: Option<u32>) -> Result<SessionPage, DataplaneError>;
+
+    /// An entry of a session.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn session(&self, key: &FlowKey) -> Result<Option<Session>, DataplaneError>;
+
+    /// Takes entries of sessions out, in this order; those that are gone already are no error.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    fn forget_sessions(&mut self, keys: &[FlowKey]) -> Result<(), DataplaneError>;
 
     /// What became of flows, summed over CPUs.
     ///

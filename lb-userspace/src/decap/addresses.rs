@@ -8,17 +8,13 @@ use std::net::IpAddr;
 /// VLAN interfaces on VLAN interfaces that are followed: as many tags as the program reads.
 const MAX_TAGS: usize = 2;
 
-/// Kind of a VLAN interface, as the kernel names it.
-const VLAN: &str = "vlan";
-
 /// The interface of that index and the VLAN interfaces on it: where the stack finds what the program passes.
 pub fn stack_interfaces(links: &[Link], ifindex: u32) -> Vec<&Link> {
     let mut found: Vec<&Link> = links.iter().filter(|link| link.index == ifindex).collect();
     let mut below = vec![ifindex];
     for _ in 0..MAX_TAGS {
-        let is_on = |link: &&Link| {
-            link.kind.as_deref() == Some(VLAN) && link.lower.is_some_and(|lower| below.contains(&lower))
-        };
+        // A parent in another network namespace is none: its index is that of another interface here.
+        let is_on = |link: &&Link| link.vlan.is_some_and(|vlan| below.contains(&vlan.parent));
         let upper: Vec<&Link> = links.iter().filter(is_on).collect();
         below = upper.iter().map(|link| link.index).collect();
         found.extend(upper);
@@ -46,35 +42,24 @@ pub async fn of_interfaces(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::Medium;
+    use crate::netlink::{Vlan, VlanProtocol};
 
-    fn link(index: u32, kind: Option<&str>, lower: Option<u32>) -> Link {
-        Link {
-            index,
-            name: format!("if{index}"),
-            medium: Medium::Ethernet,
-            mac: None,
-            mtu: 1500,
-            up: true,
-            resolves_neighbours: true,
-            kind: kind.map(str::to_owned),
-            lower,
-            controller: None,
-            port_kind: None,
-            vlan: None,
-            xdp: None,
-        }
+    fn link(index: u32, lower: Option<u32>, parent: Option<u32>) -> Link {
+        let vlan = parent.map(|parent| Vlan { id: 1, protocol: VlanProtocol::Customer, parent });
+        Link { lower, vlan, ..Link::ethernet(index, &format!("if{index}")) }
     }
 
     #[test]
     fn vlan_interfaces_are_followed_as_far_as_tags_are_read() {
         let links = [
             link(1, None, None),
-            link(2, Some("vlan"), Some(1)),
-            link(3, Some("vlan"), Some(2)),
-            link(4, Some("vlan"), Some(3)),
-            link(5, Some("macvlan"), Some(1)),
-            link(6, Some("vlan"), Some(9)),
+            link(2, Some(1), Some(1)),
+            link(3, Some(2), Some(2)),
+            link(4, Some(3), Some(3)),
+            // No VLAN, and one whose parent has the same index in another network namespace.
+            link(5, Some(1), None),
+            Link { kind: Some("vlan".to_owned()), ..link(6, Some(1), None) },
+            link(7, Some(9), Some(9)),
         ];
         let indexes = |ifindex| -> Vec<u32> {
             stack_interfaces(&links, ifindex).iter().map(|link| link.index).collect()

@@ -32,10 +32,10 @@ pub struct Machine {
 pub enum VipPlace {
     /// Nowhere.
     Missing,
-    /// On a loopback interface, or local by a route.
+    /// On interfaces alone that answer nobody (loopback, dummy), or local by a route.
     Hidden,
-    /// On this other interface.
-    Shown(String),
+    /// On these interfaces, which answer their neighbours.
+    Shown(Vec<String>),
 }
 
 /// IPv4 settings of an interface, each the larger of its own and that of all interfaces, which is what counts.
@@ -69,11 +69,10 @@ pub async fn look(
     }
     let mut machine = Machine::default();
     for vip in vips {
-        let place = match addresses.iter().find(|(_, address)| vip.covers(*address)) {
-            Some((link, _)) if link.medium == Medium::Loopback => VipPlace::Hidden,
-            Some((link, _)) => VipPlace::Shown(link.name.clone()),
-            None if is_local(netlink, vip.sample()).await? => VipPlace::Hidden,
-            None => VipPlace::Missing,
+        let having = addresses.iter().filter(|(_, address)| vip.covers(*address)).map(|(link, _)| *link);
+        let place = match place(having) {
+            VipPlace::Missing if is_local(netlink, vip.sample()).await? => VipPlace::Hidden,
+            place => place,
         };
         machine.vips.push((*vip, place));
     }
@@ -84,6 +83,23 @@ pub async fn look(
         Err(_) => false,
     };
     Ok(machine)
+}
+
+/// Where a VIP is that these interfaces have.
+fn place<'a>(having: impl Iterator<Item = &'a Link>) -> VipPlace {
+    let (mut is_there, mut shown) = (false, Vec::new());
+    for link in having {
+        is_there = true;
+        let answers = link.medium != Medium::Loopback && link.resolves_neighbours;
+        if answers && !shown.contains(&link.name) {
+            shown.push(link.name.clone());
+        }
+    }
+    match (is_there, shown.is_empty()) {
+        (false, _) => VipPlace::Missing,
+        (true, true) => VipPlace::Hidden,
+        (true, false) => VipPlace::Shown(shown),
+    }
 }
 
 async fn is_local(netlink: &Netlink, address: IpAddr) -> Result<bool, NetlinkError> {
@@ -120,12 +136,15 @@ pub fn sentences(machine: &Machine) -> Vec<String> {
         )
     });
     let shown = machine.vips.iter().filter_map(|(vip, place)| match place {
-        VipPlace::Shown(interface) => Some(format!(
-            "the VIP {vip} is on {interface}, which answers for it in its segment: unless no load balancer is there, \
-             move it: ip address add {}/{} dev lo, and take it off {interface}",
-            vip.address(),
-            vip.length()
-        )),
+        VipPlace::Shown(interfaces) => {
+            let names = interfaces.join(" and ");
+            Some(format!(
+                "the VIP {vip} is on {names}, where it is answered for in the segment: unless no load balancer is there, \
+                 move it: ip address add {}/{} dev lo, and take it off {names}",
+                vip.address(),
+                vip.length()
+            ))
+        }
         VipPlace::Missing | VipPlace::Hidden => None,
     });
     let mut sentences: Vec<String> = missing.chain(shown).collect();
@@ -201,7 +220,7 @@ mod tests {
         missing.vips[0].1 = VipPlace::Missing;
         only(&missing, "ip address add 203.0.113.10/32 dev lo");
         let mut shown = machine();
-        shown.vips[0].1 = VipPlace::Shown("eth0".to_owned());
+        shown.vips[0].1 = VipPlace::Shown(vec!["eth0".to_owned()]);
         only(&shown, "take it off eth0");
         let mut ignore = machine();
         ignore.interfaces[0].arp_ignore = 0;
@@ -212,6 +231,20 @@ mod tests {
         let mut strict = machine();
         (strict.interfaces[0].rp_filter, strict.answers_leave_here) = (STRICT, false);
         only(&strict, "sysctl -w net/ipv4/conf/eth0/rp_filter=0");
+    }
+
+    #[test]
+    fn a_vip_is_shown_by_interfaces_that_answer_wherever_else_it_is() {
+        let card = Link::ethernet(2, "eth0");
+        let lo = Link { medium: Medium::Loopback, ..Link::ethernet(1, "lo") };
+        let dummy = Link { resolves_neighbours: false, ..Link::ethernet(3, "dummy0") };
+        let other = Link::ethernet(4, "eth1");
+        let shown = |names: &[&str]| VipPlace::Shown(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(place([].into_iter()), VipPlace::Missing);
+        assert_eq!(place([&lo].into_iter()), VipPlace::Hidden);
+        assert_eq!(place([&dummy, &lo].into_iter()), VipPlace::Hidden);
+        assert_eq!(place([&lo, &card].into_iter()), shown(&["eth0"]));
+        assert_eq!(place([&card, &dummy, &other, &card].into_iter()), shown(&["eth0", "eth1"]));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::dataplane::{Dataplane, DataplaneError, Observed, Op};
 use crate::model::Model;
 use crate::phases::{self, Census, PhaseCounts, Phases, View, take_census};
 use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identities};
-use crate::sessions::{self, SessionBook};
-use lb_common::abi::{FlowCounters, Link, Lookups, Recording};
+use crate::sessions::{SessionBook, SessionCount, Sweep};
+use lb_common::abi::{FlowCounters, Link, Lookups, Recording, Settings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -84,6 +84,11 @@ pub struct Keeper {
     pub book: FlowBook,
     /// What was last seen of the session table.
     pub sessions: SessionBook,
+    /// A count of sessions that is under way.
+    sweep: Option<Sweep>,
+    /// Backends that are gone and that neither slots nor flows lead to, by index, and since when that is known, in
+    /// milliseconds of the monotonic clock. What sessions they have were made before.
+    flowless_ms: BTreeMap<u32, u64>,
 }
 
 impl Keeper {
@@ -227,8 +232,9 @@ impl Keeper {
             // A packet that saw a slot of before may still record its flow; afterwards nobody can.
             dataplane.apply(&Op::WaitForReaders)?;
         }
-        if !gone.is_empty() || self.has_no_sessions(&observed) || self.sessions.counted_ms.is_none() {
-            self.sweep_observed(dataplane, around, model, &observed)?;
+        let has_sessions = self.may_have_sessions(&observed.settings);
+        if !has_sessions {
+            self.sessions.note(SessionCount::default(), began_ms);
         }
         let census = take_census(dataplane, model, &observed, began_ms)?;
         // Refusals count up to the moment when slots move on; what was recorded, up to the count.
@@ -245,14 +251,19 @@ impl Keeper {
         self.given_up.retain(|identity| gone.contains(identity));
         self.quiet = census.entries == 0 && phases::count(&observed) == PhaseCounts::default();
         let mut named = census.named;
-        named.extend(&self.sessions.count.named);
         // Slots that led to a backend when the count began may have had flows of it recorded since.
         named.extend(observed.led_to().iter());
+        let gone = observed.backends.iter().filter(|(_, (owner, _))| gone.contains(&owner.identity));
+        self.note_flowless(gone.map(|(index, _)| *index), &named, around.now().monotonic_ms);
+        if has_sessions {
+            named.extend(self.may_have_sessions_of());
+        }
         self.reconcile_with(dataplane, around, model, (!moved).then_some(observed), Some(&named))?;
         Ok(())
     }
 
-    /// Counts sessions and takes those away that are over. Takes time with their number; next to none without any.
+    /// Counts sessions and takes those away that are over, a turn at a time; says whether all were seen. A turn takes a time
+    /// that does not depend on their number; next to none without any.
     ///
     /// # Errors
     /// When the maps cannot be read or written.
@@ -261,31 +272,43 @@ impl Keeper {
         dataplane: &mut D,
         around: &impl Surroundings,
         model: &Model,
-    ) -> Result<(), DataplaneError> {
-        let observed = dataplane.observe()?;
-        self.sweep_observed(dataplane, around, model, &observed)
-    }
-
-    fn sweep_observed<D: Dataplane>(
-        &mut self,
-        dataplane: &mut D,
-        around: &impl Surroundings,
-        model: &Model,
-        observed: &Observed,
-    ) -> Result<(), DataplaneError> {
-        let began_ms = around.now().monotonic_ms;
-        let count = if self.has_no_sessions(observed) {
-            sessions::SessionCount::default()
+    ) -> Result<bool, DataplaneError> {
+        let now_ms = around.now().monotonic_ms;
+        if !self.may_have_sessions(&dataplane.settings()?) {
+            self.sweep = None;
+            self.sessions.note(SessionCount::default(), now_ms);
+            return Ok(true);
+        }
+        // One that fails is not gone on with.
+        let mut sweep = self.sweep.take().unwrap_or_else(|| Sweep::begin(now_ms));
+        if let Some(count) = sweep.turn(dataplane, model, now_ms)? {
+            self.sessions.note(count, sweep.began_ms());
         } else {
-            sessions::sweep(dataplane, model, observed, began_ms)?
-        };
-        self.sessions.note(count, began_ms);
-        Ok(())
+            self.sweep = Some(sweep);
+        }
+        Ok(self.sweep.is_none())
     }
 
-    /// Whether there are no sessions, and none are made.
-    const fn has_no_sessions(&self, observed: &Observed) -> bool {
-        observed.settings.lookups & Lookups::SESSIONS == 0 && self.sessions.is_empty()
+    /// Whether there are sessions, or some may be made.
+    const fn may_have_sessions(&self, settings: &Settings) -> bool {
+        settings.lookups & Lookups::SESSIONS != 0 || !self.sessions.is_empty()
+    }
+
+    /// Notes which of the backends that are `gone` nothing leads to that makes sessions: they are not `named`.
+    fn note_flowless(&mut self, gone: impl Iterator<Item = u32>, named: &BTreeSet<u32>, now_ms: u64) {
+        let before = std::mem::take(&mut self.flowless_ms);
+        let flowless = gone.filter(|index| !named.contains(index));
+        self.flowless_ms =
+            flowless.map(|index| (index, before.get(&index).copied().unwrap_or(now_ms))).collect();
+    }
+
+    /// Backends that may have sessions: those that had some at the last count, and those that may have got some since.
+    fn may_have_sessions_of(&self) -> BTreeSet<u32> {
+        let may_have_got = |since_ms: u64| {
+            self.sessions.counted_ms.is_none_or(|counted_ms| counted_ms <= since_ms + phases::READERS_MS)
+        };
+        let recent = self.flowless_ms.iter().filter(|(_, since_ms)| may_have_got(**since_ms));
+        self.sessions.count.named.iter().chain(recent.map(|(index, _)| index)).copied().collect()
     }
 
     /// Flows of a backend that are remembered, sessions among them.

@@ -26,6 +26,10 @@ const RESYNC_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the neighbours that are due are asked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Routers' word that a tunnel's packet is too big is heard this often at most: anyone can send it, and each has everything
+/// looked at again.
+const PATH_MTU_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Pause before new sockets are opened after the old ones failed.
 const REOPEN_DELAY: Duration = Duration::from_secs(1);
 
@@ -142,6 +146,8 @@ async fn run(
 struct Session {
     events: EventSocket,
     path_mtu: PathMtuSockets,
+    /// From when on routers' words are heard again; the kernel keeps a bounded number of them until then.
+    path_mtu_from: Instant,
     tracker: Tracker,
     pending: Changes,
     /// When to look at what is pending.
@@ -161,6 +167,7 @@ impl Session {
         Ok(Self {
             events,
             path_mtu,
+            path_mtu_from: now,
             tracker: Tracker::new(netlink, options.follow_default_gateways),
             pending: Changes::all(),
             look_at: Some(now),
@@ -192,7 +199,9 @@ impl Session {
                     let changes = self.tracker.relevant(changes?);
                     self.note(changes, COALESCE_DELAY);
                 }
-                () = self.path_mtu.changed() => {
+                () = self.path_mtu.changed(), if Instant::now() >= self.path_mtu_from => {
+                    // The upkeep's tick comes often enough to look whether that is over.
+                    self.path_mtu_from = Instant::now() + PATH_MTU_INTERVAL;
                     self.note(Changes { everything: true, ..Changes::default() }, COALESCE_DELAY);
                 }
                 _ = resync.tick() => {

@@ -11,7 +11,7 @@ mod timeout;
 
 pub use alarm::{Alarms, Fill, Look};
 pub use book::SessionBook;
-pub use sweep::{SessionCount, sweep};
+pub use sweep::{SessionCount, Sweep};
 pub use timeout::{CLOSING, HALF_CLOSED, OPENING, longest_idle};
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! A count of the sessions, which takes those away that are over.
 
 use super::timeout::longest_idle;
-use crate::dataplane::{Dataplane, DataplaneError, Observed};
+use crate::dataplane::{Backends, Dataplane, DataplaneError};
 use crate::model::{ForwardMode, Model, Pool};
 use crate::reconcile::identity;
-use fnv::FnvHashMap;
+use fnv::{FnvHashMap, FnvHashSet};
 use lb_common::abi::{FlowKey, Session, SessionSeen, SessionState, SessionWay};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The idle time of a session is known to a second only: the datapath stamps whole ones.
@@ -33,76 +33,133 @@ pub struct SessionCount {
     pub named: BTreeSet<u32>,
 }
 
-/// Counts the sessions as they are at `now_ms`, and takes those away that are over: idle for too long, or of a backend that is
-/// dead or gone.
-///
-/// # Errors
-/// When the table cannot be read or written.
-pub fn sweep(
-    dataplane: &mut impl Dataplane,
-    model: &Model,
-    observed: &Observed,
-    now_ms: u64,
-) -> Result<SessionCount, DataplaneError> {
-    let judge = Judge { timeouts: timeouts(model, observed), observed, now_s: now_ms / 1_000 };
-    let mut count = SessionCount::default();
-    // Entries of replies; in the end those that nobody needs.
-    let mut replies: HashMap<FlowKey, SessionSeen> = HashMap::new();
-    dataplane.sweep_sessions(&mut |key, session| {
-        if session.way.reply != 0 {
-            replies.insert(*key, session.seen);
+/// A count that is under way. It goes through the table in turns, so that whoever waits for the maps does not wait long;
+/// sessions that come or go meanwhile may be in it or not.
+#[derive(Debug)]
+pub struct Sweep {
+    began_ms: u64,
+    position: Option<u32>,
+    count: SessionCount,
+}
+
+impl Sweep {
+    /// One that begins at `now_ms`.
+    pub fn begin(now_ms: u64) -> Self {
+        Self { began_ms: now_ms, position: None, count: SessionCount::default() }
+    }
+
+    /// When it began, in milliseconds of the monotonic clock.
+    pub const fn began_ms(&self) -> u64 {
+        self.began_ms
+    }
+
+    /// One turn: looks at a page of entries as they are at `now_ms`, and takes those sessions away that are over: idle for
+    /// too long, or of a backend that is dead or gone. The count when all were seen; otherwise there are more turns to come.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written; a new count has to begin then.
+    pub fn turn(
+        &mut self,
+        dataplane: &mut impl Dataplane,
+        model: &Model,
+        now_ms: u64,
+    ) -> Result<Option<SessionCount>, DataplaneError> {
+        let backends = &dataplane.backends()?;
+        let judge = Judge { timeouts: timeouts(model, backends), backends, now_s: now_ms / 1_000 };
+        let page = dataplane.sessions_from(self.position)?;
+        let mut over = Vec::new();
+        let mut replies = Vec::new();
+        for (key, session) in &page.entries {
+            if session.way.reply == 0 {
+                let answer = session.way.answers(key.protocol);
+                let reply = dataplane.session(&answer)?.filter(|reply| is_pair(key, reply));
+                if self.judged(&judge, key, session, reply.as_ref()) {
+                    over.push(*key);
+                    replies.push(answer);
+                }
+            } else if judge.may_be_left(session) {
+                replies.push(*key);
+            } else {
+                // It may be a session's by the next look.
+                self.count.named.insert(session.way.backend_index);
+            }
         }
-        false
-    })?;
-    dataplane.sweep_sessions(&mut |key, session| {
-        if session.way.reply != 0 {
-            return false;
+        dataplane.forget_sessions(&over)?;
+        self.forget_left(dataplane, &judge, &replies, &over)?;
+        self.position = page.next;
+        if self.position.is_some() {
+            return Ok(None);
         }
-        let answer = session.way.answers(key.protocol);
-        // One that was made since the first look is silent, and too young to be over.
-        let seen = replies.get(&answer).copied().unwrap_or(SessionSeen::new(SessionState::Silent, 0));
+        self.count.named.extend(self.count.flows.keys());
+        Ok(Some(std::mem::take(&mut self.count)))
+    }
+
+    /// Counts a client's entry; whether its session is over.
+    fn judged(
+        &mut self,
+        judge: &Judge<'_>,
+        key: &FlowKey,
+        session: &Session,
+        reply: Option<&Session>,
+    ) -> bool {
+        // One that has none is silent.
+        let seen = reply.map_or(SessionSeen::new(SessionState::Silent, 0), |reply| reply.seen);
         match judge.judge(key.protocol, session, seen) {
             Judgement::Over => {
-                count.over += 1;
+                self.count.over += 1;
                 true
             }
             Judgement::Lives { opening, counts } => {
-                replies.remove(&answer);
-                count.sessions += 1;
-                count.opening += u64::from(opening);
-                *count.flows.entry(session.way.backend_index).or_default() += u64::from(counts);
+                self.count.sessions += 1;
+                self.count.opening += u64::from(opening);
+                *self.count.flows.entry(session.way.backend_index).or_default() += u64::from(counts);
                 false
             }
         }
-    })?;
-    count.named = count.flows.keys().copied().collect();
-    if !replies.is_empty() {
-        let mut taken = 0_u64;
-        dataplane.sweep_sessions(&mut |key, session| {
-            let is_left = session.way.reply != 0
-                && replies.contains_key(key)
-                && (judge.idle_s(session.seen) > MAKING_S || !judge.may_go_on(&session.way));
-            if session.way.reply != 0 && !is_left {
-                // It may be a session's by the next look.
-                count.named.insert(session.way.backend_index);
-            }
-            taken += u64::from(is_left);
-            is_left
-        })?;
-        count.orphans = taken.saturating_sub(count.over);
     }
-    Ok(count)
+
+    /// Takes those of these entries of replies away that belong to no session any more. They are asked for again: the
+    /// datapath may have made others under the same keys.
+    fn forget_left(
+        &mut self,
+        dataplane: &mut impl Dataplane,
+        judge: &Judge<'_>,
+        replies: &[FlowKey],
+        over: &[FlowKey],
+    ) -> Result<(), DataplaneError> {
+        let over: FnvHashSet<&FlowKey> = over.iter().collect();
+        let mut left = Vec::new();
+        for key in replies {
+            let Some(reply) = dataplane.session(key)?.filter(|reply| reply.way.reply != 0) else { continue };
+            let client = reply.way.answers(key.protocol);
+            let found = dataplane.session(&client)?;
+            let has_client =
+                found.is_some_and(|found| found.way.reply == 0 && found.way.answers(key.protocol) == *key);
+            if has_client || !judge.may_be_left(&reply) {
+                self.count.named.insert(reply.way.backend_index);
+            } else {
+                left.push(*key);
+                self.count.orphans += u64::from(!over.contains(&client));
+            }
+        }
+        dataplane.forget_sessions(&left)
+    }
+}
+
+/// Whether an entry of replies is that of the client's entry with this key.
+fn is_pair(client: &FlowKey, reply: &Session) -> bool {
+    reply.way.reply != 0 && reply.way.answers(client.protocol) == *client
 }
 
 /// `flow_timeout` by the identity of backends.
-fn timeouts(model: &Model, observed: &Observed) -> BTreeMap<u32, Duration> {
+fn timeouts(model: &Model, backends: &Backends) -> BTreeMap<u32, Duration> {
     let pools = model.pools.iter();
     let by_identity: BTreeMap<u64, Duration> = pools
         .flat_map(|(name, pool)| {
             pool.backends.iter().map(move |backend| (identity(name, backend).identity, pool.flow_timeout))
         })
         .collect();
-    let backends = observed.backends.iter();
+    let backends = backends.iter();
     backends.filter_map(|(index, (owner, _))| Some((*index, *by_identity.get(&owner.identity)?))).collect()
 }
 
@@ -122,7 +179,7 @@ enum Judgement {
 /// What sessions are judged by.
 struct Judge<'a> {
     timeouts: BTreeMap<u32, Duration>,
-    observed: &'a Observed,
+    backends: &'a Backends,
     now_s: u64,
 }
 
@@ -133,8 +190,13 @@ impl Judge<'_> {
 
     /// Whether the backend is one that sessions stay with.
     fn may_go_on(&self, way: &SessionWay) -> bool {
-        let owner = self.observed.backends.get(&way.backend_index);
+        let owner = self.backends.get(&way.backend_index);
         owner.is_some_and(|(_, entry)| entry.keeps_flows())
+    }
+
+    /// Whether an entry of replies is left over if it has no client's: nobody is about to make that.
+    fn may_be_left(&self, reply: &Session) -> bool {
+        self.idle_s(reply.seen) > MAKING_S || !self.may_go_on(&reply.way)
     }
 
     fn judge(&self, protocol: u32, session: &Session, replies: SessionSeen) -> Judgement {

@@ -161,7 +161,7 @@ impl Bed {
     /// Sweeps that long after [`SEEN_S`].
     fn sweep(&mut self, after_s: u32) -> SessionCount {
         self.around.now_ms.set(u64::from(SEEN_S + after_s) * 1_000);
-        self.keeper.sweep_sessions(&mut self.dataplane, &self.around, &self.model).unwrap();
+        while !self.keeper.sweep_sessions(&mut self.dataplane, &self.around, &self.model).unwrap() {}
         self.keeper.sessions.count.clone()
     }
 
@@ -283,16 +283,73 @@ fn a_backend_that_is_removed_keeps_its_index_until_its_last_session_ends() {
         for key in &keys {
             bed.touch(key, SessionState::Established, SEEN_S + after_s);
         }
-        bed.around.now_ms.set(u64::from(SEEN_S + after_s) * 1_000);
+        bed.sweep(after_s);
         bed.keeper.count(&mut bed.dataplane, &bed.around, &bed.model).unwrap();
         assert!(has_index(&bed), "after {after_s} s");
     }
     assert_eq!(bed.keeper.flows_of(index), 1);
-    for after_s in [600, 601] {
+    bed.sweep(600);
+    bed.keeper.count(&mut bed.dataplane, &bed.around, &bed.model).unwrap();
+    assert!(!has_index(&bed), "nothing names it any more");
+}
+
+#[test]
+fn an_index_is_free_only_after_a_count_of_sessions_that_began_when_nothing_led_there() {
+    let mut bed = Bed::new();
+    let index = bed.index("b");
+    bed.put(TCP, 1, "a", [SessionState::Established; 2]);
+    bed.model = model(&["a"]);
+    bed.reconcile();
+    let mut has_index_at = |after_s: u32, sweeps: bool| {
+        if sweeps {
+            bed.sweep(after_s);
+        }
         bed.around.now_ms.set(u64::from(SEEN_S + after_s) * 1_000);
         bed.keeper.count(&mut bed.dataplane, &bed.around, &bed.model).unwrap();
+        bed.dataplane.observe().unwrap().backends.contains_key(&index)
+    };
+    assert!(has_index_at(0, true), "slots lead there");
+    // Slots have learned and lead there no more; what sessions were made meanwhile nobody has counted yet.
+    assert!((100..400).step_by(50).all(|after_s| has_index_at(after_s, false)));
+    assert!(!has_index_at(400, true));
+}
+
+#[test]
+fn a_count_takes_several_turns_and_sessions_that_end_meanwhile_do_no_harm() {
+    let mut bed = Bed::new();
+    for port in 0..100 {
+        bed.put(TCP, port, "a", [SessionState::Established; 2]);
     }
-    assert!(!has_index(&bed), "nothing names it any more");
+    let mut turns = 1;
+    while !bed.keeper.sweep_sessions(&mut bed.dataplane, &bed.around, &bed.model).unwrap() {
+        turns += 1;
+        bed.dataplane.tables.sessions.borrow_mut().pop_first();
+    }
+    assert!(turns > 1);
+    assert!(bed.keeper.sessions.count.sessions >= 100 - turns);
+    bed.sweep(102);
+    bed.sweep(103);
+    assert_eq!(bed.entries(), 0, "also what was left of those");
+}
+
+#[test]
+fn a_reply_entry_that_another_client_has_now_stays() {
+    let mut bed = Bed::new();
+    let [old, answer] = bed.put(TCP, 1, "a", [SessionState::Established; 2]);
+    let [other, _] = bed.put(TCP, 2, "a", [SessionState::Established; 2]);
+    // The old client's entry outlived its session, and its port was given to another one.
+    let mut sessions = bed.dataplane.tables.sessions.borrow_mut();
+    let session = |key: &FlowKey| Session { way: sessions[key].way, seen: sessions[key].seen() };
+    let (mut taken, mut way) = (session(&answer), session(&other));
+    (taken.way.destination_port, way.way.source_port) = (other.source_port, answer.destination_port);
+    taken.seen = SessionSeen::new(SessionState::Established, SEEN_S + 100);
+    sessions.insert(answer, Rc::new(SessionCell::new(taken)));
+    sessions.insert(other, Rc::new(SessionCell::new(way)));
+    drop(sessions);
+    let count = bed.sweep(110);
+    assert_eq!((count.sessions, count.over), (1, 1));
+    let sessions = bed.dataplane.tables.sessions.borrow();
+    assert!(!sessions.contains_key(&old) && sessions.contains_key(&other) && sessions.contains_key(&answer));
 }
 
 #[test]

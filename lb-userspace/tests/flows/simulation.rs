@@ -53,6 +53,8 @@ fn look(keeper: &mut Keeper, spy: &mut Spy, world: &World) -> Result<(), KeepErr
     if (world.now_ms / LOOK_MS).is_multiple_of(3) {
         keeper.look(spy, world, &world.model)
     } else {
+        // There are none; indexes are free only when that is known.
+        while !keeper.sweep_sessions(spy, world, &world.model)? {}
         keeper.count(spy, world, &world.model)
     }
 }

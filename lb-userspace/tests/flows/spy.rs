@@ -1,8 +1,10 @@
 //! The dataplane in memory, with packets that come while the agent works on it.
 
 use crate::clients::Clients;
-use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters, Session};
-use lb_userspace::dataplane::{Dataplane, DataplaneError, FakeDataplane, Observed, Op};
+use lb_common::abi::{BackendCounters, FlowCounters, FlowKey, FlowValue, ServiceCounters, Session, Settings};
+use lb_userspace::dataplane::{
+    Backends, Dataplane, DataplaneError, FakeDataplane, Observed, Op, SessionPage,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -60,6 +62,14 @@ impl Dataplane for Spy {
         self.fake.observe()
     }
 
+    fn settings(&self) -> Result<Settings, DataplaneError> {
+        self.fake.settings()
+    }
+
+    fn backends(&self) -> Result<Backends, DataplaneError> {
+        self.fake.backends()
+    }
+
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
         self.fake.apply(op)?;
         self.operated();
@@ -95,11 +105,16 @@ impl Dataplane for Spy {
         Ok(())
     }
 
-    fn sweep_sessions(
-        &mut self,
-        is_over: &mut dyn FnMut(&FlowKey, &Session) -> bool,
-    ) -> Result<(), DataplaneError> {
-        self.fake.sweep_sessions(is_over)
+    fn sessions_from(&self, position: Option<u32>) -> Result<SessionPage, DataplaneError> {
+        self.fake.sessions_from(position)
+    }
+
+    fn session(&self, key: &FlowKey) -> Result<Option<Session>, DataplaneError> {
+        self.fake.session(key)
+    }
+
+    fn forget_sessions(&mut self, keys: &[FlowKey]) -> Result<(), DataplaneError> {
+        self.fake.forget_sessions(keys)
     }
 
     fn flow_counters(&self) -> Result<FlowCounters, DataplaneError> {

@@ -20,6 +20,12 @@ const SHARE: u64 = 3;
 /// Memory of an entry of a hash map besides key and value, in bytes: the element's header and its bucket, rounded up.
 const HASH_ENTRY_BYTES: u64 = 80;
 
+/// Memory of a bucket of a hash map (`struct bucket` of kernel/bpf/hashtab.c), which the kernel takes when it makes the map.
+const BUCKET_BYTES: u64 = 16;
+
+/// One a direction.
+const ENTRIES_OF_A_SESSION: u64 = 2;
+
 /// Loads every program of the object and prints what the verifier made of it.
 pub fn every_program_is_accepted() -> anyhow::Result<()> {
     let available = available_bytes()?;
@@ -72,8 +78,11 @@ fn fitting(budget_bytes: u64, cpus: u64) -> Capacity {
         sessions: *LIMIT_SESSIONS.end(),
     };
     while bytes(capacity, cpus) > budget_bytes {
-        let (slots, flows) = (slot_bytes(capacity), flow_bytes(capacity));
-        if slots > flows && capacity.slots > *LIMIT_SLOTS.start() {
+        let (slots, flows, sessions) =
+            (slot_bytes(capacity), flow_bytes(capacity), session_bytes(capacity));
+        if sessions > slots.max(flows) && capacity.sessions > *LIMIT_SESSIONS.start() {
+            capacity.sessions /= 2;
+        } else if slots > flows && capacity.slots > *LIMIT_SLOTS.start() {
             capacity.slots /= 2;
         } else if capacity.flows > *LIMIT_FLOWS.start() {
             capacity.flows /= 2;
@@ -93,6 +102,11 @@ fn flow_bytes(capacity: Capacity) -> u64 {
         * (size_of::<FlowKey>() as u64 + size_of::<FlowValue>() as u64 + HASH_ENTRY_BYTES)
 }
 
+/// Of sessions, which take memory as they come, the buckets alone.
+fn session_bytes(capacity: Capacity) -> u64 {
+    (u64::from(capacity.sessions) * ENTRIES_OF_A_SESSION).next_power_of_two() * BUCKET_BYTES
+}
+
 /// Memory that the maps take, in bytes, about.
 fn bytes(capacity: Capacity, cpus: u64) -> u64 {
     let times = |count: u32, bytes: usize| u64::from(count) * bytes as u64;
@@ -103,6 +117,7 @@ fn bytes(capacity: Capacity, cpus: u64) -> u64 {
         + times(place::places(capacity.reverse()), size_of::<ReverseEntry>())
         + slot_bytes(capacity)
         + flow_bytes(capacity)
+        + session_bytes(capacity)
 }
 
 fn possible_cpus() -> anyhow::Result<u32> {

@@ -229,10 +229,14 @@ impl Bed {
     }
 
     fn sweep(&mut self, after_ms: u64) -> anyhow::Result<sessions::SessionCount> {
-        let observed = self.dataplane.observe()?;
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let now_ms = u64::try_from(now.tv_sec)? * 1_000 + after_ms;
-        Ok(sessions::sweep(&mut self.dataplane, &self.model, &observed, now_ms)?)
+        let mut sweep = sessions::Sweep::begin(now_ms);
+        loop {
+            if let Some(count) = sweep.turn(&mut self.dataplane, &self.model, now_ms)? {
+                return Ok(count);
+            }
+        }
     }
 
     fn end(&mut self, after_ms: u64) -> anyhow::Result<()> {
@@ -240,12 +244,11 @@ impl Bed {
         ensure!(count.sessions == u64::from(SESSIONS) && count.over == 0, "{count:?}");
         let count = self.sweep(after_ms)?;
         ensure!(count.sessions == 0 && count.over == u64::from(SESSIONS), "{count:?}");
-        let mut entries = 0;
-        self.dataplane.sweep_sessions(&mut |_, _| {
-            entries += 1;
-            false
-        })?;
-        ensure!(entries == 0, "{entries} entries are left");
+        let mut page = self.dataplane.sessions_from(None)?;
+        while page.entries.is_empty() && page.next.is_some() {
+            page = self.dataplane.sessions_from(page.next)?;
+        }
+        ensure!(page.entries.is_empty(), "entries are left: {:?}", page.entries);
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! The maps, typed, and the operations on them.
 
 use super::super::op::{address_key, is_address};
-use super::super::{Capacity, Dataplane, DataplaneError, Observed, Op, Region};
-use super::flows::Flows;
+use super::super::{Backends, Capacity, Dataplane, DataplaneError, Observed, Op, Region, SessionPage};
+use super::flows::{Batch, Flows};
 use super::mmap::MappedArray;
 use super::places::{Entry, PlaceTable};
 use super::prefixes::PrefixTable;
@@ -21,6 +21,10 @@ use std::time::Duration;
 
 /// Wait where the kernel has no `membarrier`: far longer than a packet takes through the program.
 const READERS_WAIT: Duration = Duration::from_millis(100);
+
+/// Entries of sessions that are read at once: few, as each is looked up in the other direction too before anybody else gets at
+/// the maps.
+const SESSIONS_AT_ONCE: u32 = 1_024;
 
 /// A type of the map ABI, as aya wants it.
 #[derive(Clone, Copy, Debug)]
@@ -181,13 +185,6 @@ impl Dataplane for KernelDataplane {
         let services: BTreeMap<_, _> = services.into_iter().collect();
         let ranges = maps.ranges.entries()?;
         let reverse = maps.reverse.entries()?.into_iter().collect();
-        let mut backends = BTreeMap::new();
-        for index in 0..maps.identities.entries() {
-            let identity = maps.identities.read(index)?;
-            if identity.identity != 0 {
-                backends.insert(index, (identity, maps.backends.read(index)?));
-            }
-        }
         let mut tables = BTreeMap::new();
         let frontends = services.values().chain(ranges.values());
         for value in frontends.filter(|value| value.slot_count > 0) {
@@ -210,11 +207,27 @@ impl Dataplane for KernelDataplane {
             reverse,
             reverse_ranges: maps.reverse_ranges.entries()?,
             snat: maps.snat_addresses()?,
-            backends,
+            backends: self.backends()?,
             tables,
             devices: devices.map_err(refused("read", names::DEVICES))?,
             links: links.map_err(refused("read", names::LINKS))?,
         })
+    }
+
+    fn settings(&self) -> Result<Settings, DataplaneError> {
+        self.maps.read_settings()
+    }
+
+    fn backends(&self) -> Result<Backends, DataplaneError> {
+        let maps = &self.maps;
+        let mut backends = Backends::new();
+        for index in 0..maps.identities.entries() {
+            let identity = maps.identities.read(index)?;
+            if identity.identity != 0 {
+                backends.insert(index, (identity, maps.backends.read(index)?));
+            }
+        }
+        Ok(backends)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
@@ -300,11 +313,20 @@ impl Dataplane for KernelDataplane {
         self.maps.flows.sweep(&mut |key, value| is_over(key, *value))
     }
 
-    fn sweep_sessions(
-        &mut self,
-        is_over: &mut dyn FnMut(&FlowKey, &Session) -> bool,
-    ) -> Result<(), DataplaneError> {
-        self.maps.sessions.sweep(is_over)
+    fn sessions_from(&self, position: Option<u32>) -> Result<SessionPage, DataplaneError> {
+        let mut entries = Vec::new();
+        let mut batch = Batch::new(SESSIONS_AT_ONCE);
+        let next = self.maps.sessions.read(position, &mut batch)?;
+        entries.extend(batch.entries().map(|(key, session)| (*key, *session)));
+        Ok(SessionPage { entries, next })
+    }
+
+    fn session(&self, key: &FlowKey) -> Result<Option<Session>, DataplaneError> {
+        self.maps.sessions.find(key)
+    }
+
+    fn forget_sessions(&mut self, keys: &[FlowKey]) -> Result<(), DataplaneError> {
+        self.maps.sessions.delete(keys)
     }
 
     fn flow_counters(&self) -> Result<FlowCounters, DataplaneError> {
