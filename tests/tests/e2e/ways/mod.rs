@@ -4,7 +4,9 @@
 
 mod configuration;
 mod datagrams;
+mod front_only;
 mod path_mtu;
 mod people;
+mod ports_exhausted;
 mod replaced;
 mod routers;

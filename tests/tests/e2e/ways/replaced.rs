@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lb_tests::lab::End;
+use lb_tests::lab::{End, Host, Link};
 use lb_tests::site::{Mode, NODE_BACK, NODE_FRONT, start_server};
 
 use super::configuration::{Served, full_nat, gue, serve};
@@ -53,22 +53,16 @@ fn addresses(bed: &Bed) -> [[IpAddr; 1]; 2] {
     [[web.v4.into()], [web.v6.into()]]
 }
 
-/// Replaces the only web server under load.
-fn replace(bed: &Bed, services: &[Served<'_>]) -> Result<()> {
+/// The machine that takes over, set up in full but for its cable, which is not plugged in: it has the addresses of the web
+/// server and the VIPs of the direct modes.
+fn spare(bed: &Bed) -> Result<(Host, Link)> {
     let web = &bed.fleet.webs[0];
-    let vips: Vec<IpAddr> = services.iter().map(|service| service.vip).collect();
     let spare = bed.fleet.lab.host("spare")?;
-    bed.fleet.back.join(End::new(&spare, "eth0").mtu(1_600))?;
+    let link = bed.fleet.back.join(End::new(&spare, "eth0").mtu(1_600))?;
+    link.cut()?;
     for setting in ["ipv4/conf/eth0/arp_notify", "ipv6/conf/eth0/ndisc_notify"] {
         spare.sysctl(&format!("net/{setting}"), "1")?;
     }
-    let _server = start_server(&spare, "spare")?;
-    let _end = decap::start(&spare, "eth0", "")?;
-    let _lbd = serve(bed, &[NODE_FRONT, NODE_BACK], "assign", services)?;
-    let load = Load::start(&bed.fleet.client, &vips, REQUEST_TIMEOUT);
-    load.wait_for_answers(ANSWERS, Instant::now())?;
-
-    web.link.cut()?;
     spare.address("eth0", &format!("{}/24", web.v4))?;
     spare.address("eth0", &format!("{}/64", web.v6))?;
     for vip in [Mode::DsrL2, Mode::DsrIpip].into_iter().flat_map(Mode::vips) {
@@ -85,6 +79,22 @@ fn replace(bed: &Bed, services: &[Served<'_>]) -> Result<()> {
     ] {
         spare.ip(route)?;
     }
+    Ok((spare, link))
+}
+
+/// Replaces the only web server under load.
+fn replace(bed: &Bed, services: &[Served<'_>]) -> Result<()> {
+    let web = &bed.fleet.webs[0];
+    let vips: Vec<IpAddr> = services.iter().map(|service| service.vip).collect();
+    let (spare, spare_link) = spare(bed)?;
+    let _server = start_server(&spare, "spare")?;
+    let _end = decap::start(&spare, "eth0", "")?;
+    let _lbd = serve(bed, &[NODE_FRONT, NODE_BACK], "assign", services)?;
+    let load = Load::start(&bed.fleet.client, &vips, REQUEST_TIMEOUT);
+    load.wait_for_answers(ANSWERS, Instant::now())?;
+
+    web.link.cut()?;
+    spare_link.restore()?;
     // With another MAC come its announcements; the kernel of the node knows as soon as they arrive, which here is at once.
     let announced = Instant::now();
     spare.ip("link set dev eth0 address 02:1b:ff:ff:ff:01")?;
