@@ -3,7 +3,7 @@
 use super::ports::{self, Links};
 use super::state::State;
 use crate::api::types::VipInfo;
-use crate::model::{ForwardMode, Model, Ports, Prefix, VipOwnership};
+use crate::model::{ForwardMode, Model, Ports, VipOwnership};
 use crate::netlink::{Address, Link, Netlink, NetlinkError, Network, announce, sysctl};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
