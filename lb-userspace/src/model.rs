@@ -80,7 +80,8 @@ impl Default for Limits {
 /// Who puts the VIPs on the node, so that it answers ARP and neighbour solicitations for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VipOwnership {
-    /// The agent adds them as /32 or /128 to the first interface, and removes what it added.
+    /// The agent adds them as /32 or /128 to the interface, or VLAN on top of one, that has an address in the same network,
+    /// else to the first interface, and removes what it added.
     Assign,
     /// The operator, or the network's routing, brings the traffic.
     External,

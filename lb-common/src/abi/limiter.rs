@@ -25,10 +25,12 @@ pub enum AnswerKind {
     Expired = 2,
     /// An ICMP error of a router about a tunnel, told to the client.
     Relayed = 3,
+    /// A packet of a connection that nobody knows any more, given to a backend that resets it.
+    Reset = 4,
 }
 
 /// Number of [`AnswerKind`]s.
-pub const ANSWER_KINDS: usize = 4;
+pub const ANSWER_KINDS: usize = 5;
 
 /// A CPU's budgets for answers.
 #[repr(C)]
@@ -44,14 +46,15 @@ impl Limiter {
     /// Takes one answer of `kind` off the budget; false if there is none left.
     #[inline(always)]
     pub fn take(&mut self, kind: AnswerKind, settings: &Settings, now_ms: u64) -> bool {
-        let [echo, too_big, expired, relayed] = settings.answer_rates;
-        let [echo_ms, too_big_ms, expired_ms, relayed_ms] = &mut self.filled_ms;
-        let [echo_left, too_big_left, expired_left, relayed_left] = &mut self.left;
+        let [echo, too_big, expired, relayed, reset] = settings.answer_rates;
+        let [echo_ms, too_big_ms, expired_ms, relayed_ms, reset_ms] = &mut self.filled_ms;
+        let [echo_left, too_big_left, expired_left, relayed_left, reset_left] = &mut self.left;
         match kind {
             AnswerKind::Echo => take(echo, echo_ms, echo_left, now_ms),
             AnswerKind::TooBig => take(too_big, too_big_ms, too_big_left, now_ms),
             AnswerKind::Expired => take(expired, expired_ms, expired_left, now_ms),
             AnswerKind::Relayed => take(relayed, relayed_ms, relayed_left, now_ms),
+            AnswerKind::Reset => take(reset, reset_ms, reset_left, now_ms),
         }
     }
 }
@@ -76,4 +79,4 @@ pub(super) fn take(rate: RecordRate, filled_ms: &mut u64, left: &mut u64, now_ms
     true
 }
 
-const _: () = assert!(size_of::<Limiter>() == 64);
+const _: () = assert!(size_of::<Limiter>() == 80);

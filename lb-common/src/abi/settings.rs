@@ -39,4 +39,4 @@ impl Lookups {
     pub const REVERSE_PORTS: u32 = 8;
 }
 
-const _: () = assert!(size_of::<Settings>() == 88);
+const _: () = assert!(size_of::<Settings>() == 96);

@@ -12,8 +12,8 @@ use super::ports::Walk;
 use super::send::{self, Way};
 use super::{Complaint, Owner, Step, Verdict, Work, fragments};
 use crate::abi::{
-    Backend, BackendFlags, DropReason, FlowKey, ForwardMode, ForwardReason, FragmentFate, PassReason,
-    Session, SessionSeen, SessionState, SessionWay, is_mapped,
+    AnswerKind, Backend, BackendFlags, DropReason, FlowKey, ForwardMode, ForwardReason, FragmentFate,
+    PassReason, Session, SessionSeen, SessionState, SessionWay, is_mapped,
 };
 use crate::tables::{Put, RouteQuestion, Tables, Traffic};
 use crate::wire::{Packet, tcp};
@@ -126,10 +126,20 @@ fn of_request<T: Tables>(tables: &T, work: &mut Work) -> Result<SessionWay, Step
         }
         drop_both(tables, &key, &replies);
     }
-    if key.protocol == u32::from(tcp::PROTOCOL) && !matches!(sign, Sign::Opens) {
+    if key.protocol == u32::from(tcp::PROTOCOL)
+        && !matches!(sign, Sign::Opens)
+        && !may_be_reset(tables, headers)
+    {
         return Err(dropped(DropReason::NoSession));
     }
     make(tables, work, &key, now_s)
+}
+
+/// Whether a segment in the middle of a connection without a session goes to a backend all the same, which knows nothing of
+/// it and resets it: the client need not wait in vain. Nobody answers a reset.
+#[inline(always)]
+fn may_be_reset<T: Tables>(tables: &T, headers: &Headers) -> bool {
+    headers.control & tcp::RST == 0 && tables.may_answer(AnswerKind::Reset)
 }
 
 /// Whether a packet is the first of a new connection from the port of one that is over: a SYN after a FIN or RST of either

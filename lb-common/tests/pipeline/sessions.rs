@@ -4,8 +4,8 @@ use super::oracle::read;
 use super::setting::{EGRESS, Extras, Setting, extras, frame, run, settings};
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header};
 use lb_common::abi::{
-    AddressFlags, BackendFlags, DropReason, FlowKey, ForwardMode, ForwardReason, Lookups, PassReason,
-    ServiceKey, ServiceValue, Session, SessionSeen, SessionState, SessionWay, Slot, address,
+    ANSWER_KINDS, AddressFlags, BackendFlags, DropReason, FlowKey, ForwardMode, ForwardReason, Lookups,
+    PassReason, ServiceKey, ServiceValue, Session, SessionSeen, SessionState, SessionWay, Slot, address,
 };
 use lb_common::pipeline::Verdict;
 use lb_common::tables::MemTables;
@@ -207,7 +207,7 @@ fn a_syn_in_the_middle_of_a_session_changes_nothing() {
 }
 
 #[test]
-fn what_is_in_the_middle_of_no_session_is_dropped() {
+fn what_is_in_the_middle_of_no_session_is_dropped_beyond_a_budget() {
     for setting in every().filter(|setting| setting.protocol == 6) {
         let tables = tables(&setting);
         for flags in [ACK, SYN | ACK, FIN | ACK, RST, 0] {
@@ -215,6 +215,23 @@ fn what_is_in_the_middle_of_no_session_is_dropped() {
             assert_eq!(verdict, Verdict::Drop(DropReason::NoSession), "flags {flags}");
         }
         assert!(tables.sessions.borrow().is_empty());
+    }
+}
+
+#[test]
+fn what_is_in_the_middle_of_no_session_reaches_a_backend_that_resets_it() {
+    for setting in every().filter(|setting| setting.protocol == 6) {
+        let mut tables = tables(&setting);
+        tables.settings.answer_rates = [lb_common::abi::RecordRate { per_second: 1, burst: 1 }; ANSWER_KINDS];
+        tables.now_ms.set(100_000);
+        assert_eq!(run(&tables, &request(&setting, RST)).0, Verdict::Drop(DropReason::NoSession));
+        assert!(tables.sessions.borrow().is_empty(), "nobody answers a reset");
+        let source = arrives(&tables, &setting, ACK);
+        assert_eq!(states(&tables, &setting, source), [SessionState::Opening, SessionState::Silent]);
+        answers(&tables, &setting, source, RST);
+        assert_eq!(states(&tables, &setting, source), [SessionState::Opening, SessionState::Closing]);
+        let other = Setting { client: SocketAddr::new(setting.client.ip(), 1), ..setting };
+        assert_eq!(run(&tables, &request(&other, ACK)).0, Verdict::Drop(DropReason::NoSession), "the budget");
     }
 }
 
@@ -554,7 +571,8 @@ fn the_nodes_own_connections_from_the_address_reach_the_node_untouched() {
 fn a_used_up_ttl_makes_no_session_and_is_told_to_the_sender() {
     for setting in every() {
         let mut tables = tables(&setting);
-        tables.settings.answer_rates = [lb_common::abi::RecordRate { per_second: 10, burst: 10 }; 4];
+        tables.settings.answer_rates =
+            [lb_common::abi::RecordRate { per_second: 10, burst: 10 }; ANSWER_KINDS];
         tables.now_ms.set(1_000_000);
         let packet =
             frame(setting.protocol, setting.client, setting.frontend, &Extras { ttl: 1, ..with_flags(SYN) });

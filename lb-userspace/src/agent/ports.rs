@@ -184,8 +184,9 @@ pub fn egress_notices(node: &Node, links: &Links, ways: &BTreeSet<u32>) -> Vec<S
                  node.interfaces"
             ),
             _ => format!(
-                "backends are reached by {name}, which is not in node.interfaces: most network cards send what XDP redirects \
-                 to them only while they have a program of their own; add \"{name}\" to node.interfaces"
+                "backends are reached by {name}, which is not in node.interfaces: replies in nat and full-nat that come in by \
+                 it are not translated, and most network cards send what XDP redirects to them only while they have a \
+                 program of their own; add \"{name}\" to node.interfaces"
             ),
         }
     };
