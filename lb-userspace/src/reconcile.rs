@@ -78,6 +78,8 @@ pub struct Desired<'a> {
     /// Indexes of backends that remembered flows lead to, as just counted; none if they were not counted, and then no
     /// index is freed.
     pub flows_of: Option<&'a BTreeSet<u32>>,
+    /// Addresses that sessions send from although the configuration does not name them any more.
+    pub kept_sources: &'a BTreeSet<abi::Address>,
 }
 
 /// The whole share of a backend's weight.
@@ -192,7 +194,8 @@ impl Reconciler {
         let placed = tables::plan_tables(&mut self.builder, desired, observed, &entries, &mut ops)?;
         // As long as somebody may send from an address, replies to it are looked for.
         let sources = clearing::snat_left(&snat, &entries, observed);
-        let planned = frontends::plan_frontends(desired, observed, &placed, sources.values().copied())?;
+        let sources = sources.values().chain(desired.kept_sources).copied();
+        let planned = frontends::plan_frontends(desired, observed, &placed, sources)?;
         let reverse = reverse::plan_reverse(desired, &planned, &entries);
         planned.plan_announcing(planned.lookups | reverse.lookups(), observed, &mut ops);
         reverse.plan_additions(observed, &mut ops)?;

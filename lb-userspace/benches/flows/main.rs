@@ -108,6 +108,7 @@ fn fill(dataplane: &mut KernelDataplane, model: &Model) -> anyhow::Result<()> {
         dead: &std::collections::BTreeSet::default(),
         given_up: &std::collections::BTreeSet::default(),
         flows_of: None,
+        kept_sources: &std::collections::BTreeSet::new(),
     };
     let plan = lb_userspace::reconcile::Reconciler::default().plan(&desired, &dataplane.observe()?)?;
     for op in &plan.ops {

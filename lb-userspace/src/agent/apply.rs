@@ -41,7 +41,7 @@ pub async fn apply(state: &mut State, parsed: Parsed, text: String) -> Result<Ve
     warnings.extend(moves_flows(&former, &model));
     let links = state.links();
     notices::enable_forwarding(state, &model, &links);
-    state.troubles.vips = vips::assign(&state.netlink, &model).await;
+    state.troubles.vips = vips::assign(&state.netlink, &model, &state.kept_sources()).await;
     let elsewhere = vips::withdraw_elsewhere(&state.netlink, &model).await;
     state.troubles.elsewhere = elsewhere.err().iter().map(ToString::to_string).collect();
     notices::renew(state, &model.node, &links);

@@ -177,7 +177,7 @@ async fn serve(state: &mut State) -> Result<(), AgentError> {
     }
     state.dataplane.retire_former()?;
     tokio::task::block_in_place(|| state.reconcile_to(&model))?;
-    state.troubles.vips = vips::assign(&state.netlink, &model).await;
+    state.troubles.vips = vips::assign(&state.netlink, &model, &state.kept_sources()).await;
     notices::renew(state, &model.node, &links);
     let names: Vec<&str> = state.interfaces.iter().map(|interface| interface.name.as_str()).collect();
     let how = if adopted { "taken over" } else { "new" };
@@ -292,7 +292,7 @@ async fn resync(agent: &Agent) {
     }
     let model = state.loaded.model.clone();
     // Under the lock: by the VIPs of a configuration that is replaced meanwhile, those that it has just added would go.
-    state.troubles.vips = vips::assign(&state.netlink, &model).await;
+    state.troubles.vips = vips::assign(&state.netlink, &model, &state.kept_sources()).await;
     let links = state.links();
     if !state.troubles.forwarding.is_empty() {
         notices::enable_forwarding(&mut state, &model, &links);

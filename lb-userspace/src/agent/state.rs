@@ -12,7 +12,9 @@ use crate::keeper::Keeper;
 use crate::model::Model;
 use crate::netlink::{Link, LinkTable, Netlink, NextHopTable, Resolver};
 use crate::telemetry::events::{EventKind, EventLog};
-use std::collections::BTreeMap;
+use lb_common::abi::ip_address;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -77,6 +79,11 @@ impl State {
     /// The state of every checked backend.
     pub fn health(&self) -> BTreeMap<health::BackendId, TargetStatus> {
         self.runner.snapshot()
+    }
+
+    /// Addresses of the node that sessions send from although the configuration does not name them any more.
+    pub fn kept_sources(&self) -> BTreeSet<IpAddr> {
+        self.keeper.kept_sources().into_iter().map(ip_address).collect()
     }
 
     /// Whether the maps have room for `model`. Changes nothing.

@@ -14,9 +14,11 @@ const STRICT: i32 = 1;
 /// Puts the model's VIPs on the node's interfaces, and takes those away that the agent put there and nobody wants there any
 /// more. Failures are returned as sentences: one VIP that fails must not keep the others from serving.
 ///
+/// What is `kept` stays where it is: sessions send from it.
+///
 /// A VIP goes to the interface, or VLAN on top of one, that has an address in the same network: its clients, or their
 /// gateway, ask for it there, and IPv6 answers only where it is. Without such a network it goes to the first interface.
-pub async fn assign(netlink: &Netlink, model: &Model) -> Vec<String> {
+pub async fn assign(netlink: &Netlink, model: &Model, kept: &BTreeSet<IpAddr>) -> Vec<String> {
     let (links, addresses) = match read(netlink).await {
         Ok(read) => read,
         Err(error) => return vec![format!("VIPs cannot be assigned: {error}")],
@@ -43,6 +45,7 @@ pub async fn assign(netlink: &Netlink, model: &Model) -> Vec<String> {
     }
     for link in &homes {
         let keep = keep.remove(&link.index).unwrap_or_default();
+        let keep: BTreeSet<IpAddr> = keep.union(kept).copied().collect();
         let is_unwanted = |address: &Address| address.ours && !keep.contains(&address.address);
         if of(&addresses, link).iter().any(is_unwanted) {
             problems.extend(withdraw(netlink, link.index, &keep).await.err().map(|error| error.to_string()));

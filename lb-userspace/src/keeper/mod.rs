@@ -13,7 +13,7 @@ use crate::model::Model;
 use crate::phases::{self, Census, PhaseCounts, Phases, View, take_census};
 use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identities};
 use crate::sessions::{SessionBook, SessionCount, Sweep};
-use lb_common::abi::{FlowCounters, Link, Lookups, Recording, Settings};
+use lb_common::abi::{self, Address, AddressFlags, FlowCounters, Link, Lookups, Recording, Settings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -89,6 +89,9 @@ pub struct Keeper {
     /// Backends that are gone and that neither slots nor flows lead to, by index, and since when that is known, in
     /// milliseconds of the monotonic clock. What sessions they have were made before.
     flowless_ms: BTreeMap<u32, u64>,
+    /// Addresses that sessions send from, or may, although the configuration does not name them any more; and since when it
+    /// does not, in milliseconds of the monotonic clock.
+    left_sources_ms: BTreeMap<Address, u64>,
 }
 
 impl Keeper {
@@ -121,6 +124,7 @@ impl Keeper {
         observed: &Observed,
         flows_of: Option<&BTreeSet<u32>>,
     ) -> Result<Plan, ReconcileError> {
+        self.note_sources(model, observed, around.now().monotonic_ms);
         let sight = around.see(model, observed);
         let shares = self.slow_start.shares(model, &sight.healthy, around.now().instant);
         self.quiet &= shares.is_empty();
@@ -134,6 +138,7 @@ impl Keeper {
             dead: &sight.dead,
             given_up: &self.given_up,
             flows_of,
+            kept_sources: &self.kept_sources(),
         };
         self.reconciler.plan(&desired, observed)
     }
@@ -280,7 +285,8 @@ impl Keeper {
             return Ok(true);
         }
         // One that fails is not gone on with.
-        let mut sweep = self.sweep.take().unwrap_or_else(|| Sweep::begin(now_ms));
+        let crowded = self.sessions.count.sessions.saturating_mul(2) > u64::from(model.node.limits.sessions);
+        let mut sweep = self.sweep.take().unwrap_or_else(|| Sweep::begin(now_ms, crowded));
         if let Some(count) = sweep.turn(dataplane, model, now_ms)? {
             self.sessions.note(count, sweep.began_ms());
         } else {
@@ -292,6 +298,30 @@ impl Keeper {
     /// Whether there are sessions, or some may be made.
     const fn may_have_sessions(&self, settings: &Settings) -> bool {
         settings.lookups & Lookups::SESSIONS != 0 || !self.sessions.is_empty()
+    }
+
+    /// Addresses that sessions send from, or may, although the configuration does not name them any more: as long as they
+    /// are the node's, these sessions live.
+    pub fn kept_sources(&self) -> BTreeSet<Address> {
+        self.left_sources_ms.keys().copied().collect()
+    }
+
+    /// Notes which addresses the maps know that the configuration does not name, and forgets those that no session had at a
+    /// count that began when none could get them any more.
+    fn note_sources(&mut self, model: &Model, observed: &Observed, now_ms: u64) {
+        let wanted: BTreeSet<Address> = model.snat_addresses().into_iter().map(abi::address).collect();
+        let before = std::mem::take(&mut self.left_sources_ms);
+        let known = observed.addresses.iter().filter(|(_, flags)| **flags & AddressFlags::SNAT != 0);
+        let left = known.map(|(address, _)| *address).filter(|address| !wanted.contains(address));
+        let since = left.map(|address| (address, before.get(&address).copied().unwrap_or(now_ms)));
+        let may_have = |address: &Address, since_ms: u64| {
+            self.sessions.count.sources.contains(address)
+                || self
+                    .sessions
+                    .counted_ms
+                    .is_none_or(|counted_ms| counted_ms <= since_ms + phases::READERS_MS)
+        };
+        self.left_sources_ms = since.filter(|(address, since_ms)| may_have(address, *since_ms)).collect();
     }
 
     /// Notes which of the backends that are `gone` nothing leads to that makes sessions: they are not `named`.

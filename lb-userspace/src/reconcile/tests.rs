@@ -78,6 +78,7 @@ struct World {
     given_up: BTreeSet<u64>,
     flows_of: BTreeSet<u32>,
     links: BTreeMap<u32, abi::Link>,
+    kept_sources: BTreeSet<abi::Address>,
 }
 
 impl World {
@@ -89,6 +90,7 @@ impl World {
             given_up: BTreeSet::new(),
             flows_of: BTreeSet::new(),
             links: BTreeMap::new(),
+            kept_sources: BTreeSet::new(),
         }
     }
 
@@ -113,6 +115,7 @@ impl World {
             dead: &self.dead,
             given_up: &self.given_up,
             flows_of: Some(&self.flows_of),
+            kept_sources: &self.kept_sources,
         };
         self.reconciler.plan(&desired, &self.dataplane.observe().unwrap())
     }
@@ -417,6 +420,7 @@ fn entry_of_1(
         dead: &BTreeSet::new(),
         given_up: &BTreeSet::new(),
         flows_of: None,
+        kept_sources: &BTreeSet::new(),
     };
     backend_entry(&Pool::new(mode, SLOTS), &backend(1), &desired, before)
 }
@@ -568,6 +572,7 @@ fn a_way_that_was_not_looked_up_yet_keeps_its_vlan() {
         dead: &BTreeSet::new(),
         given_up: &BTreeSet::new(),
         flows_of: None,
+        kept_sources: &BTreeSet::new(),
     };
     let plan = world.reconciler.plan(&desired, &world.dataplane.observe().unwrap()).unwrap();
     assert_eq!(plan.ops, []);

@@ -12,7 +12,7 @@ mod timeout;
 pub use alarm::{Alarms, Fill, Look};
 pub use book::SessionBook;
 pub use sweep::{SessionCount, Sweep};
-pub use timeout::{CLOSING, HALF_CLOSED, OPENING, longest_idle};
+pub use timeout::{CLOSING, CLOSING_CROWDED, HALF_CLOSED, Idle, OPENING, longest_idle};
 
 #[cfg(test)]
 mod tests;

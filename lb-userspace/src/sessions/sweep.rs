@@ -1,11 +1,11 @@
 //! A count of the sessions, which takes those away that are over.
 
-use super::timeout::longest_idle;
+use super::timeout::{CLOSING, CLOSING_CROWDED, Idle, longest_idle};
 use crate::dataplane::{Backends, Dataplane, DataplaneError};
 use crate::model::{ForwardMode, Model, Pool};
 use crate::reconcile::identity;
 use fnv::{FnvHashMap, FnvHashSet};
-use lb_common::abi::{FlowKey, Session, SessionSeen, SessionState, SessionWay};
+use lb_common::abi::{Address, FlowKey, Session, SessionSeen, SessionState, SessionWay};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct SessionCount {
     pub flows: FnvHashMap<u32, u64>,
     /// Backends that entries lead to.
     pub named: BTreeSet<u32>,
+    /// Addresses that sessions send from.
+    pub sources: BTreeSet<Address>,
 }
 
 /// A count that is under way. It goes through the table in turns, so that whoever waits for the maps does not wait long;
@@ -38,14 +40,16 @@ pub struct SessionCount {
 #[derive(Debug)]
 pub struct Sweep {
     began_ms: u64,
+    closing: Duration,
     position: Option<u32>,
     count: SessionCount,
 }
 
 impl Sweep {
-    /// One that begins at `now_ms`.
-    pub fn begin(now_ms: u64) -> Self {
-        Self { began_ms: now_ms, position: None, count: SessionCount::default() }
+    /// One that begins at `now_ms`; `crowded` if what is over had better go soon.
+    pub fn begin(now_ms: u64, crowded: bool) -> Self {
+        let closing = if crowded { CLOSING_CROWDED } else { CLOSING };
+        Self { began_ms: now_ms, closing, position: None, count: SessionCount::default() }
     }
 
     /// When it began, in milliseconds of the monotonic clock.
@@ -65,7 +69,8 @@ impl Sweep {
         now_ms: u64,
     ) -> Result<Option<SessionCount>, DataplaneError> {
         let backends = &dataplane.backends()?;
-        let judge = Judge { timeouts: timeouts(model, backends), backends, now_s: now_ms / 1_000 };
+        let (timeouts, closing) = (timeouts(model, backends), self.closing);
+        let judge = Judge { timeouts, closing, backends, now_s: now_ms / 1_000 };
         let page = dataplane.sessions_from(self.position)?;
         let mut over = Vec::new();
         let mut replies = Vec::new();
@@ -113,6 +118,7 @@ impl Sweep {
                 self.count.sessions += 1;
                 self.count.opening += u64::from(opening);
                 *self.count.flows.entry(session.way.backend_index).or_default() += u64::from(counts);
+                self.count.sources.insert(session.way.source);
                 false
             }
         }
@@ -179,6 +185,7 @@ enum Judgement {
 /// What sessions are judged by.
 struct Judge<'a> {
     timeouts: BTreeMap<u32, Duration>,
+    closing: Duration,
     backends: &'a Backends,
     now_s: u64,
 }
@@ -207,7 +214,7 @@ impl Judge<'_> {
         let timeout = self.timeouts.get(&session.way.backend_index).copied();
         let established = timeout.unwrap_or(Pool::new(ForwardMode::Nat, 0).flow_timeout);
         let (client, answers) = (session.seen.state(), replies.state());
-        let most = longest_idle(protocol, client, answers, established);
+        let most = longest_idle(protocol, client, answers, &Idle { established, closing: self.closing });
         let idle_s = self.idle_s(session.seen).min(self.idle_s(replies));
         if idle_s > seconds_up(most) + STAMP_S {
             return Judgement::Over;

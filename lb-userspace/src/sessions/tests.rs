@@ -179,8 +179,8 @@ fn sessions_end_when_their_state_has_been_idle_for_too_long() {
         (TCP, [Established, Established], 100),
         (TCP, [Closing, Established], 60),
         (TCP, [Established, Closing], 60),
-        (TCP, [Closing, Closing], 10),
-        (TCP, [Opening, Closing], 10),
+        (TCP, [Closing, Closing], 60),
+        (TCP, [Opening, Closing], 60),
         (UDP, [Established, Silent], 30),
         (UDP, [Established, Established], 100),
     ];
@@ -361,4 +361,51 @@ fn a_table_that_is_empty_and_stays_so_is_not_looked_at() {
     assert_eq!(bed.sweep(200).over, 1);
     assert_eq!(bed.sweep(201), SessionCount::default());
     assert!(bed.keeper.sessions.is_empty());
+}
+
+/// The same pool in `full-nat`, sending from this address.
+fn sending_from(source: &str) -> Model {
+    let mut model = model(&["a", "b"]);
+    let pool = model.pools.get_mut("web").unwrap();
+    (pool.mode, pool.snat) = (crate::model::ForwardMode::FullNat, vec![source.parse().unwrap()]);
+    model
+}
+
+#[test]
+fn an_address_that_is_taken_out_stays_the_nodes_until_its_last_session_ends() {
+    let mut bed = Bed::new();
+    let former = ip("10.0.0.100");
+    bed.model = sending_from("10.0.0.100");
+    bed.reconcile();
+    bed.put(TCP, 1, "a", [SessionState::Established; 2]);
+    bed.model = sending_from("10.0.0.101");
+    bed.reconcile();
+    let known = |bed: &Bed| bed.dataplane.observe().unwrap().addresses.contains_key(&former);
+    let kept = |bed: &Bed| bed.keeper.kept_sources().contains(&former);
+    assert!(known(&bed) && kept(&bed), "nobody has counted yet");
+    for after_s in [5, 50, 100] {
+        bed.sweep(after_s);
+        bed.reconcile();
+        assert!(known(&bed) && kept(&bed), "after {after_s} s");
+    }
+    bed.sweep(102);
+    bed.reconcile();
+    assert!(!known(&bed) && !kept(&bed), "nobody sends from it");
+    assert!(bed.dataplane.observe().unwrap().addresses.contains_key(&ip("10.0.0.101")));
+}
+
+#[test]
+fn what_is_over_goes_sooner_where_room_is_short() {
+    let mut bed = Bed::new();
+    bed.put(TCP, 1, "a", [SessionState::Closing; 2]);
+    let after = |after_s: u32| u64::from(SEEN_S + after_s) * 1_000;
+    let mut over = |now_ms, crowded| {
+        let mut sweep = Sweep::begin(now_ms, crowded);
+        loop {
+            if let Some(count) = sweep.turn(&mut bed.dataplane, &bed.model, now_ms).unwrap() {
+                return count.over;
+            }
+        }
+    };
+    assert_eq!((over(after(12), false), over(after(11), true), over(after(12), true)), (0, 0, 1));
 }

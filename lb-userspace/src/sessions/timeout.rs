@@ -14,23 +14,36 @@ pub const OPENING: Duration = Duration::from_secs(30);
 /// for longer, as after an RST, which nobody answers.
 pub const HALF_CLOSED: Duration = Duration::from_mins(1);
 
-/// Both sides have finished: the last words take a round trip or two.
-pub const CLOSING: Duration = Duration::from_secs(10);
+/// Both sides have finished. A backend that did so first remembers the 5-tuple that long (TIME-WAIT, RFC 9293 section 3.4.2;
+/// `TCP_TIMEWAIT_LEN` of Linux) and would take another client's SYN for a stray segment.
+pub const CLOSING: Duration = Duration::from_mins(1);
 
-/// The longest that a session may be idle; `established` is the pool's `flow_timeout`.
+/// The same where room is short: the last words take a round trip or two.
+pub const CLOSING_CROWDED: Duration = Duration::from_secs(10);
+
+/// How long sessions may be idle in states of which that is not always the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// Established: the pool's `flow_timeout`.
+    pub established: Duration,
+    /// Closing.
+    pub closing: Duration,
+}
+
+/// The longest that a session may be idle.
 pub const fn longest_idle(
     protocol: u32,
     client: SessionState,
     replies: SessionState,
-    established: Duration,
+    idle: &Idle,
 ) -> Duration {
     use SessionState::{Closing, Established, Opening, Silent};
     match (client, replies) {
-        (Established, Established) => established,
+        (Established, Established) => idle.established,
         (_, _) if protocol != TCP => OPENING,
         (Closing, Established) | (Established, Closing) => HALF_CLOSED,
         // Also a connection that was refused, or given up before it was one.
-        (Closing, _) | (_, Closing) => CLOSING,
+        (Closing, _) | (_, Closing) => idle.closing,
         (Silent | Opening, _) | (_, Silent | Opening) => OPENING,
     }
 }
@@ -40,14 +53,15 @@ mod tests {
     use super::*;
     use SessionState::{Closing, Established, Opening, Silent};
 
-    const POOL: Duration = Duration::from_secs(350);
+    const POOL: Idle = Idle { established: Duration::from_secs(350), closing: CLOSING_CROWDED };
     const UDP: u32 = 17;
 
     #[test]
     fn every_pair_of_states_has_its_time() {
         let states = [Silent, Opening, Established, Closing];
         let seconds = |protocol| {
-            states.map(|client| states.map(|replies| longest_idle(protocol, client, replies, POOL).as_secs()))
+            states
+                .map(|client| states.map(|replies| longest_idle(protocol, client, replies, &POOL).as_secs()))
         };
         let tcp = [[30, 30, 30, 10], [30, 30, 30, 10], [30, 30, 350, 60], [10, 10, 60, 10]];
         assert_eq!(seconds(TCP), tcp);
