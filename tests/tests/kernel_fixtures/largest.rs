@@ -78,8 +78,7 @@ fn fitting(budget_bytes: u64, cpus: u64) -> Capacity {
         sessions: *LIMIT_SESSIONS.end(),
     };
     while bytes(capacity, cpus) > budget_bytes {
-        let (slots, flows, sessions) =
-            (slot_bytes(capacity), flow_bytes(capacity), session_bytes(capacity));
+        let (slots, flows, sessions) = (slot_bytes(capacity), flow_bytes(capacity), session_bytes(capacity));
         if sessions > slots.max(flows) && capacity.sessions > *LIMIT_SESSIONS.start() {
             capacity.sessions /= 2;
         } else if slots > flows && capacity.slots > *LIMIT_SLOTS.start() {
