@@ -15,8 +15,10 @@ use futures_util::future::{pending, select_all};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// Protocol numbers of IPv4 and IPv6 in IP.
 const PROTOCOLS: [u32; 2] = [4, 41];
@@ -26,6 +28,36 @@ const ERRORS_AT_ONCE: usize = 256;
 
 /// Bytes of an embedded packet that are read; what they say is the kernel's to judge.
 const EMBEDDED_BYTES: usize = 64;
+
+/// Complaints are heard this often at most, in the long run: anyone can send them, and each has everything looked at again.
+const HEARING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Complaints that are heard at once after a time without any: routers on several ways may have something to say.
+const HEARINGS_AT_ONCE: u32 = 8;
+
+/// Says when complaints are heard; the kernel keeps a bounded number of them until then.
+#[derive(Debug)]
+pub(super) struct Patience {
+    /// When everything that was heard so far would have been, one an interval.
+    paid_until: Instant,
+}
+
+impl Patience {
+    /// All of it.
+    pub const fn new(now: Instant) -> Self {
+        Self { paid_until: now }
+    }
+
+    /// Whether the next complaint is heard.
+    pub fn lasts(&self, now: Instant) -> bool {
+        self.paid_until <= now + HEARING_INTERVAL * (HEARINGS_AT_ONCE - 1)
+    }
+
+    /// One was heard.
+    pub fn heard(&mut self, now: Instant) {
+        self.paid_until = self.paid_until.max(now) + HEARING_INTERVAL;
+    }
+}
 
 /// Sockets that stand in for tunnels; none by default.
 #[derive(Default)]
@@ -112,4 +144,32 @@ fn set_option<T>(socket: &OwnedFd, level: i32, option: i32, value: &T) -> io::Re
     let result =
         unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const *value).cast(), length) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Complaints that are heard when there is one every 10 ms.
+    fn heard(patience: &mut Patience, from: Instant, seconds: u64) -> u64 {
+        let times = (0..seconds * 100).map(|at| from + Duration::from_millis(at * 10));
+        let mut heard = 0;
+        for now in times {
+            if patience.lasts(now) {
+                patience.heard(now);
+                heard += 1;
+            }
+        }
+        heard
+    }
+
+    #[test]
+    fn a_flood_of_complaints_is_heard_once_a_second() {
+        let start = Instant::now();
+        let mut patience = Patience::new(start);
+        assert_eq!(heard(&mut patience, start, 1), u64::from(HEARINGS_AT_ONCE));
+        assert_eq!(heard(&mut patience, start + Duration::from_secs(1), 100), 100);
+        let quiet = start + Duration::from_secs(200);
+        assert_eq!(heard(&mut patience, quiet, 1), u64::from(HEARINGS_AT_ONCE), "after a time without any");
+    }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::events::{Changes, EventSocket};
-use super::path_mtu::PathMtuSockets;
+use super::path_mtu::{PathMtuSockets, Patience};
 use super::tracker::Tracker;
 use super::{Link, Netlink, NetlinkError, NextHop, NextHopError};
 
@@ -25,10 +25,6 @@ const RESYNC_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often the neighbours that are due are asked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Routers' word that a tunnel's packet is too big is heard this often at most: anyone can send it, and each has everything
-/// looked at again.
-const PATH_MTU_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause before new sockets are opened after the old ones failed.
 const REOPEN_DELAY: Duration = Duration::from_secs(1);
@@ -146,8 +142,7 @@ async fn run(
 struct Session {
     events: EventSocket,
     path_mtu: PathMtuSockets,
-    /// From when on routers' words are heard again; the kernel keeps a bounded number of them until then.
-    path_mtu_from: Instant,
+    patience: Patience,
     tracker: Tracker,
     pending: Changes,
     /// When to look at what is pending.
@@ -167,7 +162,7 @@ impl Session {
         Ok(Self {
             events,
             path_mtu,
-            path_mtu_from: now,
+            patience: Patience::new(now),
             tracker: Tracker::new(netlink, options.follow_default_gateways),
             pending: Changes::all(),
             look_at: Some(now),
@@ -199,9 +194,9 @@ impl Session {
                     let changes = self.tracker.relevant(changes?);
                     self.note(changes, COALESCE_DELAY);
                 }
-                () = self.path_mtu.changed(), if Instant::now() >= self.path_mtu_from => {
-                    // The upkeep's tick comes often enough to look whether that is over.
-                    self.path_mtu_from = Instant::now() + PATH_MTU_INTERVAL;
+                // Where patience is at its end, the upkeep's tick comes often enough to ask again.
+                () = self.path_mtu.changed(), if self.patience.lasts(Instant::now()) => {
+                    self.patience.heard(Instant::now());
                     self.note(Changes { everything: true, ..Changes::default() }, COALESCE_DELAY);
                 }
                 _ = resync.tick() => {
