@@ -231,7 +231,7 @@ impl Bed {
     fn sweep(&mut self, after_ms: u64) -> anyhow::Result<sessions::SessionCount> {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let now_ms = u64::try_from(now.tv_sec)? * 1_000 + after_ms;
-        let mut sweep = sessions::Sweep::begin(now_ms);
+        let mut sweep = sessions::Sweep::begin(now_ms, false);
         loop {
             if let Some(count) = sweep.turn(&mut self.dataplane, &self.model, now_ms)? {
                 return Ok(count);
