@@ -45,6 +45,8 @@ static PORT: Global<u32> = Global::new(0);
 
 /// Client addresses start here (10.0.0.0).
 const CLIENTS: u32 = 0x0a00_0000;
+/// The port of every client.
+const CLIENT_PORT: u16 = 40_000;
 
 /// Restores the packet, gives it the next flow, and hands it on.
 #[xdp]
@@ -78,6 +80,12 @@ pub fn bench_floor(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
+/// The client's port and the service's, as they lie in a packet.
+#[inline(always)]
+fn ports() -> u32 {
+    u32::from(CLIENT_PORT.to_be()) | PORT.load() << 16
+}
+
 #[inline(always)]
 fn write_ipv4(ctx: &XdpContext, client: u32) -> bool {
     let start = ctx.data();
@@ -91,7 +99,7 @@ fn write_ipv4(ctx: &XdpContext, client: u32) -> bool {
         *((start + 22) as *mut u16) = 0x4006_u16.to_be();
         *((start + 26) as *mut u32) = client;
         *((start + 30) as *mut u32) = VIP.load();
-        *((start + 36) as *mut u16) = PORT.load() as u16;
+        *((start + 34) as *mut u32) = ports();
     }
     true
 }
@@ -106,12 +114,15 @@ fn write_ipv6(ctx: &XdpContext, client: u32) -> bool {
     unsafe {
         *((start + 12) as *mut u16) = 0x86dd_u16.to_be();
         *((start + 18) as *mut u32) = 0x0014_0640_u32.to_be();
+        *((start + 22) as *mut u32) = 0x2001_0db8_u32.to_be();
+        *((start + 26) as *mut u32) = 0x0002_0000_u32.to_be();
+        *((start + 30) as *mut u32) = 0;
         *((start + 34) as *mut u32) = client;
         *((start + 38) as *mut u32) = 0x2001_0db8_u32.to_be();
         *((start + 42) as *mut u32) = 0;
         *((start + 46) as *mut u32) = 0;
         *((start + 50) as *mut u32) = VIP.load();
-        *((start + 56) as *mut u16) = PORT.load() as u16;
+        *((start + 54) as *mut u32) = ports();
     }
     true
 }

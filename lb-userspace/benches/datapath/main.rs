@@ -72,11 +72,13 @@ fn main() -> anyhow::Result<()> {
         if !json {
             eprint!("\rround {}/{ROUNDS}", round + 1);
         }
-        for (bench, samples) in benches.iter_mut().zip(&mut samples) {
-            samples.floors.push(bench.floor_ns()?);
-            samples.totals.push(bench.target_ns(0)?);
+        for ((case, bench), samples) in cases.iter().zip(&mut benches).zip(&mut samples) {
+            let Case { mode, flows, v6, .. } = case;
+            let what = || format!("measuring {mode}, {flows} flows{}", if *v6 { ", IPv6" } else { "" });
+            samples.floors.push(bench.floor_ns().with_context(what)?);
+            samples.totals.push(bench.target_ns(0).with_context(what)?);
             if other.is_some() {
-                samples.others.push(bench.target_ns(1)?);
+                samples.others.push(bench.target_ns(1).with_context(what)?);
             }
         }
     }

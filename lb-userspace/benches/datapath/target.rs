@@ -126,6 +126,7 @@ impl Target {
             56 => put_words::<7>(map, index, &value),
             64 => put_words::<8>(map, index, &value),
             72 => put_words::<9>(map, index, &value),
+            96 => put_words::<12>(map, index, &value),
             _ => anyhow::bail!("{name} has values of {bytes} bytes"),
         }
     }
