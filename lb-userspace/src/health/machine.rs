@@ -9,6 +9,10 @@
 //! | unknown | up at once                   | down at `fall` bad in a row    | stays        |
 //! | up      | stays                        | down at `fall` bad in a row    | stays        |
 //! | down    | up at `rise` good in a row   | stays                          | stays        |
+//! | held    | stays                        | stays                          | stays        |
+//!
+//! Held is down after too many falls ([`Damper`]): when it is over, the machine is down as any other, and its next good
+//! result finds the run that it has.
 //!
 //! Unknown goes up at the first good result so that a starting node serves at once, and needs `fall` bad ones
 //! to go down so that one lost packet at the start takes nothing out of service. An inconclusive result (the
@@ -18,6 +22,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::damping::Damper;
 use super::probe::ProbeError;
 
 /// What is known about a target.
@@ -142,6 +147,7 @@ pub struct Status {
 pub struct Machine {
     rise: u32,
     fall: u32,
+    damper: Option<Damper>,
     status: Status,
 }
 
@@ -158,7 +164,19 @@ impl Machine {
             last_result: None,
             last_latency: None,
         };
-        Self { rise: rise.max(1), fall: fall.max(1), status }
+        Self { rise: rise.max(1), fall: fall.max(1), damper: None, status }
+    }
+
+    /// The same with flap damping.
+    #[must_use]
+    pub fn damped(mut self, now: Instant) -> Self {
+        self.damper = Some(Damper::new(now));
+        self
+    }
+
+    /// Time until it may come up again although it answers; zero if it is not held for flapping.
+    pub fn held_for(&self, now: Instant) -> Duration {
+        self.damper.map_or(Duration::ZERO, |damper| damper.held_for(now))
     }
 
     /// The state.
@@ -174,7 +192,7 @@ impl Machine {
     /// Takes one result in; returns the change it makes, if any.
     pub fn on_event(&mut self, event: Event, now: Instant) -> Option<Transition> {
         self.count(&event);
-        let to = self.next_health(&event);
+        let to = self.next_health(&event, now);
         let transition = (to != self.status.health).then(|| self.change(to, &event, now));
         self.status.last_result = Some(LastResult { at: now, event });
         transition
@@ -199,10 +217,11 @@ impl Machine {
     }
 
     /// The table at the head of this module.
-    fn next_health(&self, event: &Event) -> Health {
+    fn next_health(&mut self, event: &Event, now: Instant) -> Health {
+        let is_held = self.damper.as_mut().is_some_and(|damper| damper.holds(now));
         match (self.status.health, event, self.status.streak) {
             (Health::Unknown, Event::Good { .. }, _) => Health::Up,
-            (Health::Down, Event::Good { .. }, Streak::Good(run)) if run >= self.rise => Health::Up,
+            (Health::Down, Event::Good { .. }, Streak::Good(run)) if run >= self.rise && !is_held => Health::Up,
             (Health::Unknown | Health::Up, Event::Bad(_), Streak::Bad(run)) if run >= self.fall => {
                 Health::Down
             }
@@ -215,10 +234,19 @@ impl Machine {
             Streak::None => 0,
             Streak::Good(run) | Streak::Bad(run) => run,
         };
-        let reason = match run {
+        let mut reason = match run {
             1 => event.to_string(),
             _ => format!("{run} results in a row, the last: {event}"),
         };
+        if to == Health::Down
+            && let Some(damper) = &mut self.damper
+        {
+            damper.fell(now);
+            if damper.holds(now) {
+                let wait_s = damper.held_for(now).as_secs();
+                reason = format!("{reason}; it went down too often and is kept out for {wait_s} s");
+            }
+        }
         let from = std::mem::replace(&mut self.status.health, to);
         let since = std::mem::replace(&mut self.status.since, now);
         Transition { from, to, reason, at: now, lasted: now.saturating_duration_since(since) }

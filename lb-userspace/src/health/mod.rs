@@ -6,7 +6,9 @@
 //! the node has sockets to ask with.
 
 mod group;
+pub mod damping;
 pub mod machine;
+pub mod policy;
 pub mod probe;
 mod runner;
 mod schedule;
