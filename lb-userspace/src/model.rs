@@ -4,9 +4,16 @@
 //! Always holds: a `Model` came out of `config` (or a test's builder) and satisfies the rules listed at its
 //! fields; nothing downstream checks them again.
 
+mod check;
+mod policy;
 mod ports;
 mod prefix;
 
+pub use check::{
+    AgentCheck, BodyPattern, Check, CheckKind, DnsCheck, DnsType, ExecCheck, GrpcCheck, HttpCheck,
+    HttpVersion, MysqlAccount, MysqlCheck, Role, StatusSet, TlsCheck, UdpCheck,
+};
+pub use policy::{OnAllDown, OnRoleChange, Policy};
 pub use ports::{PortPrefix, Ports, prefixes};
 pub use prefix::Prefix;
 
@@ -111,56 +118,6 @@ pub enum DatapathLog {
     Debug,
 }
 
-/// A health check, shared by the pools that name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What is asked of the backend.
-    pub kind: CheckKind,
-    /// Time from the start of one probe to the start of the next; 10 ms to 1 h. The default is 1 s.
-    pub interval: Duration,
-    /// Time a probe may take; 1 ms up to `interval`. The default is 500 ms, or the interval if that is less.
-    pub timeout: Duration,
-    /// Good results in a row that bring a backend up; 1 to 100. The default is 2.
-    pub rise: u32,
-    /// Bad results in a row that take a backend down; 1 to 100. The default is 3.
-    pub fall: u32,
-    /// Port to probe instead of the backend's own.
-    pub port: Option<u16>,
-}
-
-/// What a check asks of the backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckKind {
-    /// A TCP connection is accepted.
-    Tcp,
-    /// An HTTP/1.1 request is answered with an expected status.
-    Http(HttpCheck),
-}
-
-/// The request and the answer of an HTTP check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpCheck {
-    /// `GET` or `HEAD`. The default is `GET`.
-    pub method: String,
-    /// Path and query; starts with `/`. The default is `/`.
-    pub path: String,
-    /// Value of the Host header. The default is the backend's address.
-    pub host: Option<String>,
-    /// Status codes that count as good. The default is 200 to 399.
-    pub expect_status: StatusSet,
-}
-
-/// A set of HTTP status codes, as inclusive ranges within 100 to 599; never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusSet(pub Vec<(u16, u16)>);
-
-impl StatusSet {
-    /// Whether `status` is in the set.
-    pub fn contains(&self, status: u16) -> bool {
-        self.0.iter().any(|(low, high)| (*low..=*high).contains(&status))
-    }
-}
-
 /// Backends with one forward mode and one health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
@@ -182,12 +139,15 @@ pub struct Pool {
     /// A backend that has been down for this long counts as dead: its connections are given up, so that their next
     /// packet goes to another backend, which resets them; 0 to 24 h. The default is 30 s.
     pub dead_after: Duration,
+    /// What it does when few or none of its backends are healthy.
+    pub policy: Policy,
     /// UDP port that tunnels of `dsr-gue` go to. The default is 6,080 (IANA's for GUE).
     pub gue_port: u16,
     /// Addresses that `full-nat` sends from, in the order of the file: one at least of each family of its backends, and
     /// nobody else's. None in other modes.
     pub snat: Vec<IpAddr>,
-    /// Backends in the order of the file; names and addresses are unique within the pool.
+    /// Backends in the order of the file; names and addresses are unique within the pool. Last come the standbys: the
+    /// backends of the pool that it falls back to, except those that it has itself.
     pub backends: Vec<Backend>,
 }
 
@@ -205,6 +165,7 @@ impl Pool {
             flow_timeout: Duration::from_secs(350),
             slow_start: Duration::ZERO,
             dead_after: Duration::from_secs(30),
+            policy: Policy::DEFAULT,
             gue_port: GUE_PORT,
             snat: Vec::new(),
             backends: Vec::new(),
@@ -259,7 +220,8 @@ impl ForwardMode {
 /// One server of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// Name, unique in its pool: letters, digits, `-`, `_`, `.`; 1 to 63 characters.
+    /// Name, unique in its pool: letters, digits, `-`, `_`, `.`; 1 to 63 characters. That of a standby is its pool's name, a
+    /// slash, and its own.
     pub name: String,
     /// Address of the server. Unspecified, loopback and multicast addresses are refused.
     pub address: IpAddr,
@@ -269,6 +231,17 @@ pub struct Backend {
     pub weight: u32,
     /// What the operator wants of it.
     pub state: AdminState,
+    /// Whom it stands for, if it is there for when the pool's own backends are down.
+    pub standby_of: Option<StandbyOf>,
+}
+
+/// A backend of another pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandbyOf {
+    /// Name of the pool.
+    pub pool: String,
+    /// Name of the backend in it.
+    pub name: String,
 }
 
 /// What the operator wants of a backend.

@@ -82,8 +82,8 @@ pub struct Desired<'a> {
     pub kept_sources: &'a BTreeSet<abi::Address>,
 }
 
-/// The whole share of a backend's weight.
-pub const FULL_SHARE: u32 = 16;
+/// The whole share of a backend's weight: fine enough for percents of the steps of a slow start.
+pub const FULL_SHARE: u32 = 1_600;
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The world as the agent sees it: health, next hops, interfaces, clocks.
 
+use super::admission::{self, Known, Verdict};
 use super::state::State;
 use super::{desired, ports};
 use crate::dataplane::Observed;
@@ -8,6 +9,7 @@ use crate::keeper::{Now, Sight, Surroundings};
 use crate::model::Model;
 use crate::netlink::LinkTable;
 use crate::reconcile::Hop;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -18,6 +20,8 @@ pub struct Around {
     hops: BTreeMap<IpAddr, Option<Hop>>,
     attached: BTreeSet<u32>,
     links: LinkTable,
+    /// How pools were judged when they were last looked at.
+    verdicts: RefCell<Vec<Verdict>>,
 }
 
 impl Around {
@@ -27,7 +31,12 @@ impl Around {
         let mut hops = desired::hops(&state.hops());
         hops.values_mut().flatten().for_each(|hop| *hop = ports::fitted(*hop, &links));
         let attached = state.interfaces.iter().map(|interface| interface.ifindex).collect();
-        Self { checked: state.health(), hops, attached, links }
+        Self { checked: state.health(), hops, attached, links, verdicts: RefCell::default() }
+    }
+
+    /// How pools were judged last.
+    pub fn into_verdicts(self) -> Vec<Verdict> {
+        self.verdicts.into_inner()
     }
 }
 
@@ -48,9 +57,15 @@ impl Surroundings for Around {
         let vlans = ports::vlans(&model.node, &self.links, &self.hops);
         let mut devices = ports::devices(&model.node, &self.links, &self.hops, &vlans);
         devices.extend(&self.attached);
+        let (in_use, now) = (desired::in_use(observed), Instant::now());
+        let known = Known { model, checked: &self.checked, in_use: &in_use, now };
+        let admitted = admission::admit(&known);
+        let dead = desired::dead(model, &self.checked, &admitted, now);
+        self.verdicts.replace(admitted.verdicts);
         Sight {
-            healthy: desired::healthy(model, &self.checked, &desired::in_use(observed)),
-            dead: desired::dead(model, &self.checked, Instant::now()),
+            healthy: admitted.served,
+            percents: admitted.percents,
+            dead,
             hops: self.hops.clone(),
             devices,
             links: vlans,

@@ -1,8 +1,9 @@
 //! From what health checks and netlink say to what a plan is made from.
 
+use super::admission::Admissions;
 use crate::dataplane::Observed;
 use crate::health::{BackendId, Health, Target, TargetStatus};
-use crate::model::{AdminState, Backend, Model};
+use crate::model::{AdminState, Backend, Model, OnAllDown};
 use crate::netlink::{NextHop, NextHopError, NextHopTable};
 use crate::reconcile::{BackendName, Hop, identities, identity};
 use lb_common::abi::ip_address;
@@ -11,6 +12,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Who is checked for a backend: itself, or whom it stands for.
+pub fn check_id(pool: &str, backend: &Backend) -> BackendId {
+    match &backend.standby_of {
+        Some(origin) => BackendId { pool: origin.pool.clone(), backend: origin.name.clone() },
+        None => BackendId { pool: pool.to_owned(), backend: backend.name.clone() },
+    }
+}
+
 /// Health of a backend: up without a check; else what its check says.
 pub fn health_of(
     model: &Model,
@@ -18,10 +27,10 @@ pub fn health_of(
     backend: &Backend,
     checked: &BTreeMap<BackendId, TargetStatus>,
 ) -> Health {
-    if model.pools.get(pool).is_none_or(|pool| pool.check.is_none()) {
+    let id = check_id(pool, backend);
+    if model.pools.get(&id.pool).is_none_or(|pool| pool.check.is_none()) {
         return Health::Up;
     }
-    let id = BackendId { pool: pool.to_owned(), backend: backend.name.clone() };
     checked.get(&id).map_or(Health::Unknown, |target| target.status.health)
 }
 
@@ -32,67 +41,35 @@ pub fn in_use(observed: &Observed) -> BTreeSet<u64> {
     backends.map(|(_, (identity, _))| identity.identity).collect()
 }
 
-/// Backends that may take new flows: those that are up, and, since unknown is not down, those not yet checked that take
-/// flows already (`in_use`) or whose pool has none that is up. So neither a start nor a new backend moves a flow for
-/// want of a result, and a new backend of a pool that serves waits for its first one.
-pub fn healthy(
-    model: &Model,
-    checked: &BTreeMap<BackendId, TargetStatus>,
-    in_use: &BTreeSet<u64>,
-) -> BTreeSet<BackendName> {
-    let mut healthy = BTreeSet::new();
-    for (pool_name, pool) in &model.pools {
-        let health = |backend: &Backend| health_of(model, pool_name, backend, checked);
-        let active: Vec<&Backend> = pool.backends.iter().filter(|backend| takes_flows(backend)).collect();
-        let none_is_up = |backend: &Backend| {
-            !active
-                .iter()
-                .any(|other| pool.shares_table(backend.address, other.address) && health(other) == Health::Up)
-        };
-        let may = |backend: &&&Backend| match health(backend) {
-            Health::Up => true,
-            Health::Unknown => none_is_up(backend) || in_use.contains(&identity(pool_name, backend).identity),
-            Health::Down => false,
-        };
-        let names = active
-            .iter()
-            .filter(may)
-            .map(|backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() });
-        healthy.extend(names);
-    }
-    healthy
-}
-
-/// Backends whose connections are given up: in maintenance, or down for as long as their pool says, if the pool has
-/// somebody who is up and could take them over. Where everybody is down nobody could take the connections over, and most likely it is the check
-/// that is wrong, or the way to the servers.
+/// Backends whose connections are given up: in maintenance; or down for as long as their pool says, and not served all the
+/// same, if the pool has somebody who is served and could take them over. Where nobody is, nobody could take the connections
+/// over, and most likely it is the check that is wrong, or the way to the servers.
 pub fn dead(
     model: &Model,
     checked: &BTreeMap<BackendId, TargetStatus>,
+    admitted: &Admissions,
     now: Instant,
 ) -> BTreeSet<BackendName> {
-    let mut dead = BTreeSet::new();
+    let mut dead = admitted.given_up.clone();
     for (pool_name, pool) in &model.pools {
-        let health = |backend: &Backend| health_of(model, pool_name, backend, checked);
-        let somebody_is_up = |backend: &Backend| {
-            pool.backends.iter().any(|other| {
-                pool.shares_table(backend.address, other.address)
-                    && takes_flows(other)
-                    && health(other) == Health::Up
-            })
+        let name_of = |backend: &Backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() };
+        let is_served = |backend: &Backend| admitted.served.contains(&name_of(backend));
+        let somebody_is_served = |backend: &Backend| {
+            pool.backends
+                .iter()
+                .any(|other| pool.shares_table(backend.address, other.address) && is_served(other))
         };
         let down_for_long = |backend: &Backend| {
-            let id = BackendId { pool: pool_name.clone(), backend: backend.name.clone() };
-            checked
-                .get(&id)
-                .is_some_and(|target| now.saturating_duration_since(target.status.since) >= pool.dead_after)
+            checked.get(&check_id(pool_name, backend)).is_some_and(|target| {
+                target.status.health == Health::Down
+                    && now.saturating_duration_since(target.status.since) >= pool.dead_after
+            })
         };
         let is_dead = |backend: &&Backend| {
             backend.state == AdminState::Maintenance
-                || (health(backend) == Health::Down && down_for_long(backend) && somebody_is_up(backend))
+                || (down_for_long(backend) && !is_served(backend) && somebody_is_served(backend))
         };
-        let names = pool.backends.iter().filter(is_dead);
-        dead.extend(names.map(|backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() }));
+        dead.extend(pool.backends.iter().filter(is_dead).map(name_of));
     }
     dead
 }
@@ -138,7 +115,7 @@ pub fn hops(table: &NextHopTable) -> BTreeMap<IpAddr, Option<Hop>> {
 }
 
 /// Whether the operator wants new flows to go to a backend.
-fn takes_flows(backend: &Backend) -> bool {
+pub fn takes_flows(backend: &Backend) -> bool {
     backend.state == AdminState::Active && backend.weight > 0
 }
 
@@ -150,9 +127,9 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
     for (pool_name, pool) in &model.pools {
         let Some(check) = pool.check.as_ref().and_then(|name| model.checks.get(name)) else { continue };
         let check = Arc::new(check.clone());
-        let services = model.services.values().filter(|service| service.pool == *pool_name);
-        let service_port = services.flat_map(|service| &service.ports).find_map(|ports| ports.one());
-        for backend in pool.backends.iter().filter(|backend| backend.state != AdminState::Maintenance) {
+        let service_port = service_port(model, pool_name);
+        let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none());
+        for backend in own.filter(|backend| backend.state != AdminState::Maintenance) {
             let Some(port) = check.port.or(backend.port).or(service_port) else { continue };
             targets.push(Target {
                 id: BackendId { pool: pool_name.clone(), backend: backend.name.clone() },
@@ -169,6 +146,17 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
     targets
 }
 
+/// The first single port of the first service that uses the pool and has one; else of one whose pool falls back to it.
+fn service_port(model: &Model, pool: &str) -> Option<u16> {
+    let falls_back = |name: &str| {
+        let other = model.pools.get(name).map(|other| &other.policy.on_all_down);
+        matches!(other, Some(OnAllDown::Fallback(fallback)) if fallback == pool)
+    };
+    let own = model.services.values().filter(|service| service.pool == pool);
+    let others = model.services.values().filter(|service| falls_back(&service.pool));
+    own.chain(others).flat_map(|service| &service.ports).find_map(|ports| ports.one())
+}
+
 /// Addresses whose next hops are followed: of the model's backends, and of those that are gone and may have flows left.
 pub fn destinations(model: &Model, observed: &Observed) -> BTreeSet<IpAddr> {
     let configured =
@@ -179,6 +167,7 @@ pub fn destinations(model: &Model, observed: &Observed) -> BTreeSet<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::admission::{Known, admit};
     use crate::config;
     use crate::health::machine::Machine;
     use std::path::Path;
@@ -213,8 +202,9 @@ mod tests {
     }
 
     fn dead_names(model: &Model, healths: &[(&str, Health)], after: Duration) -> Vec<String> {
-        let checked = checked(healths);
-        dead(model, &checked, Instant::now() + after).into_iter().map(|backend| backend.name).collect()
+        let (checked, now) = (checked(healths), Instant::now() + after);
+        let admitted = admit(&Known { model, checked: &checked, in_use: &BTreeSet::new(), now });
+        dead(model, &checked, &admitted, now).into_iter().map(|backend| backend.name).collect()
     }
 
     #[test]
@@ -243,7 +233,8 @@ mod tests {
         let backends = &model.pools["web"].backends;
         let used = backends.iter().filter(|backend| in_use.contains(&backend.name.as_str()));
         let used = used.map(|backend| identity("web", backend).identity).collect();
-        healthy(model, &checked(healths), &used).into_iter().map(|backend| backend.name).collect()
+        let known = Known { model, checked: &checked(healths), in_use: &used, now: Instant::now() };
+        admit(&known).served.into_iter().map(|backend| backend.name).collect()
     }
 
     #[test]

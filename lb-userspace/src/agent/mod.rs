@@ -4,6 +4,7 @@
 //! Always holds: the maps are changed by one task at a time ([`Agent`]'s lock); whatever fails, the state before it
 //! goes on serving; ending the agent leaves the datapath as it is.
 
+mod admission;
 mod apply;
 mod around;
 mod attach;
@@ -12,6 +13,7 @@ mod desired;
 mod edits;
 mod error;
 mod notices;
+mod pools;
 mod ports;
 mod privileges;
 mod rates;

@@ -1,8 +1,9 @@
 //! What the agent tells about itself.
 
+use super::admission::{self, Known};
 use super::rates::Counters;
 use super::state::State;
-use super::{around, desired, vips};
+use super::{around, desired, pools, vips};
 use crate::api::types::{
     AdminState, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo, ForwardMode,
     HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, SessionTableInfo, Status,
@@ -34,6 +35,7 @@ pub async fn status(state: &State) -> Result<Status, DataplaneError> {
     let mut hash = fnv::FnvHasher::default();
     hash.write(state.loaded.text.as_bytes());
     let mut warnings = state.notices.clone();
+    warnings.extend(pools::warnings(&state.verdicts));
     warnings.extend(state.loaded.warnings.iter().cloned());
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -162,7 +164,9 @@ fn sum_frontends(state: &State, observed: &Observed) -> Result<Counters, Datapla
 pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
     let observed = state.dataplane.observe()?;
     let model = &state.loaded.model;
-    let healthy = desired::healthy(model, &state.health(), &desired::in_use(&observed));
+    let (checked, in_use) = (state.health(), desired::in_use(&observed));
+    let known = Known { model, checked: &checked, in_use: &in_use, now: Instant::now() };
+    let served = admission::admit(&known).served;
     let counters = sum_frontends(state, &observed)?;
     let mut infos = Vec::new();
     for (name, service) in &model.services {
@@ -183,7 +187,7 @@ pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
                 model::ForwardMode::DsrGue => ForwardMode::DsrGue,
                 model::ForwardMode::FullNat => ForwardMode::FullNat,
             },
-            backends_up: number(healthy.iter().filter(|backend| backend.pool == service.pool).count()),
+            backends_up: number(served.iter().filter(|backend| backend.pool == service.pool).count()),
             backends_total: number(pool.backends.len()),
             packets: sum.packets,
             bytes: sum.bytes,
@@ -287,11 +291,10 @@ fn backend_info(
 
 fn health_info(state: &State, sources: &Sources, pool: &str, backend: &Backend) -> HealthInfo {
     let health = desired::health_of(&state.loaded.model, pool, backend, &sources.checked);
-    let id = BackendId { pool: pool.to_owned(), backend: backend.name.clone() };
-    let target = sources.checked.get(&id).map(|target| &target.status);
+    let target = sources.checked.get(&desired::check_id(pool, backend)).map(|target| &target.status);
     let since = target.map_or(state.started, |status| status.since);
     let reason = target.and_then(|status| match &status.last_result.as_ref()?.event {
-        crate::health::machine::Event::Good { .. } => None,
+        crate::health::machine::Event::Good(_) => None,
         crate::health::machine::Event::Bad(error) | crate::health::machine::Event::Inconclusive(error) => {
             Some(error.to_string())
         }
@@ -331,6 +334,8 @@ pub fn event(event: events::Event) -> Event {
     let (kind, level) = match event.kind {
         EventKind::Agent => ("agent", EventLevel::Info),
         EventKind::BackendUp => ("backend_up", EventLevel::Info),
+        EventKind::BackendChanged => ("backend_changed", EventLevel::Info),
+        EventKind::PoolServes => ("pool_serves", EventLevel::Info),
         EventKind::BackendDown => ("backend_down", EventLevel::Warning),
         EventKind::ConfigApplied => ("config_applied", EventLevel::Info),
         EventKind::ConfigRefused => ("config_refused", EventLevel::Warning),

@@ -137,6 +137,7 @@ async fn start(
         concerned: Vec::new(),
         troubles: Troubles::default(),
         notices: Vec::new(),
+        verdicts: BTreeMap::new(),
         started: Instant::now(),
         events: events.clone(),
     };
@@ -306,7 +307,11 @@ async fn on_health(agent: &Agent, events: impl Iterator<Item = HealthEvent>) {
     let mut state = agent.state.lock().await;
     for event in events {
         let subject = format!("{}/{}", event.id.pool, event.id.backend);
-        let transition = &event.transition;
+        if let Some(became) = &event.change.became {
+            tracing::info!("{subject} is {became}");
+            state.event(EventKind::BackendChanged, &subject, became);
+        }
+        let Some(transition) = &event.change.transition else { continue };
         let lasted = humantime::format_duration(Duration::from_secs(transition.lasted.as_secs()));
         let message = format!("{} after {lasted} {}: {}", transition.to, transition.from, transition.reason);
         let kind = if transition.to == Health::Up { EventKind::BackendUp } else { EventKind::BackendDown };

@@ -3,6 +3,7 @@
 use super::AgentError;
 use super::around::Around;
 use super::notices::Troubles;
+use super::pools::{self, Verdicts};
 use super::rates::RateMeter;
 use crate::api::types::InterfaceInfo;
 use crate::dataplane::Dataplane as _;
@@ -59,6 +60,8 @@ pub struct State {
     pub troubles: Troubles,
     /// What operators should know as long as it is so ([`super::notices`]).
     pub notices: Vec<String>,
+    /// How pools were judged when the maps were last made true.
+    pub verdicts: Verdicts,
     /// When the agent started.
     pub started: Instant,
     /// Recent events.
@@ -102,7 +105,9 @@ impl State {
     /// When it does not fit or the kernel refuses; some operations may be done then, and the maps still forward.
     pub fn reconcile_to(&mut self, model: &Model) -> Result<usize, AgentError> {
         let around = Around::of(self);
-        Ok(self.keeper.reconcile(&mut self.dataplane, &around, model)?)
+        let count = self.keeper.reconcile(&mut self.dataplane, &around, model)?;
+        pools::tell(self, around.into_verdicts());
+        Ok(count)
     }
 
     /// Looks after slots that change hands, counts flows if asked to, and makes the maps true in case that somebody else
@@ -117,6 +122,7 @@ impl State {
                 keeper.look(dataplane, &around, model)
             }
         });
+        pools::tell(self, around.into_verdicts());
         self.or_alarm("timer", outcome.map_err(AgentError::from)).is_some()
     }
 

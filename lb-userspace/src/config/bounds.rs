@@ -39,6 +39,31 @@ pub const MAX_HTTP_HOST_BYTES: usize = 259;
 /// Most ranges in `expect_status`.
 pub const MAX_STATUS_RANGES: usize = 64;
 
+/// Most headers of an HTTP check.
+pub const MAX_HTTP_HEADERS: usize = 32;
+/// Longest name or value of a header, in bytes.
+pub const MAX_HTTP_HEADER_BYTES: usize = 1_024;
+/// Longest `expect_body`, in bytes.
+pub const MAX_BODY_PATTERN_BYTES: usize = 1_024;
+/// Longest datagram, and longest part of its answer, of a UDP check, in bytes.
+pub const MAX_DATAGRAM_BYTES: usize = 1_024;
+/// Longest DNS name without its last dot, in bytes (RFC 1035, 2.3.4, as text).
+pub const MAX_DNS_NAME_BYTES: usize = 253;
+/// Longest label of a DNS name, in bytes.
+pub const MAX_DNS_LABEL_BYTES: usize = 63;
+/// Longest service name of a gRPC check, in bytes.
+pub const MAX_GRPC_SERVICE_BYTES: usize = 1_024;
+/// Longest account name of a MySQL check, in bytes (MariaDB's limit of 80 characters in UTF-8).
+pub const MAX_MYSQL_USER_BYTES: usize = 320;
+/// Longest password of a MySQL check, in bytes.
+pub const MAX_MYSQL_PASSWORD_BYTES: usize = 1_024;
+/// Most elements of a command, the program included.
+pub const MAX_EXEC_ARGUMENTS: usize = 64;
+/// Longest element of a command, in bytes.
+pub const MAX_EXEC_BYTES: usize = 4_095;
+/// Longest line that an agent is sent, in bytes.
+pub const MAX_AGENT_LINE_BYTES: usize = 1_024;
+
 /// `node.limits.services`.
 pub const LIMIT_SERVICES: RangeInclusive<u32> = 1..=65_536;
 /// `node.limits.backends`.
@@ -82,6 +107,18 @@ pub const DEFAULT_STATUS: (u16, u16) = (200, 399);
 pub const CHECK_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 /// `timeout` of a check; the check's interval bounds it further.
 pub const CHECK_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
+/// `jitter` of a check; half of the check's interval bounds it further.
+pub const CHECK_JITTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(30);
+/// `max_lag` of a MySQL check: replicas tell their lag in whole seconds.
+pub const MAX_LAG: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+/// `expiry_warning` of a check; 0 never warns.
+pub const EXPIRY_WARNING: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(366 * 24);
+/// Default of `expiry_warning`.
+pub const DEFAULT_EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
+/// `pools.*.min_healthy`.
+pub const MIN_HEALTHY: RangeInclusive<u32> = 1..=1_000;
+/// `pools.*.panic_threshold`, in percent.
+pub const PANIC_THRESHOLD: RangeInclusive<u32> = 0..=100;
 /// `pools.*.flow_timeout`.
 pub const FLOW_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// `pools.*.slow_start`; 0 is off, and the default.

@@ -92,6 +92,16 @@ impl<'a> Field<'a> {
         }
     }
 
+    pub fn boolean(&self, problems: &mut Problems) -> Option<bool> {
+        match self.value.get_ref() {
+            DeValue::Boolean(truth) => Some(*truth),
+            DeValue::String(text) if matches!(text.as_ref(), "true" | "false") => {
+                self.wrong_type("a boolean", &format!("write it without quotes: {text}"), problems)
+            }
+            _ => self.wrong_type("a boolean", "write true or false", problems),
+        }
+    }
+
     /// One of a fixed set of words.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)], problems: &mut Problems) -> Option<At<T>> {
         let written = self.string(problems)?;

@@ -46,6 +46,11 @@ impl<'a> TableReader<'a> {
         field
     }
 
+    /// Whether `key` is there and nobody asked for it yet.
+    pub fn has_left(&self, key: &str) -> bool {
+        !self.known.contains(&key) && self.table.contains_key(key)
+    }
+
     /// Where `key` itself is written.
     pub fn key_span(&self, key: &str) -> Option<Span> {
         self.table.get_key_value(key).map(|(key, _)| key.span())

@@ -35,26 +35,13 @@ impl Damper {
         Self { penalty: 0.0, at: now, held: false }
     }
 
-    /// Notes that it went down.
-    pub fn fell(&mut self, now: Instant) {
-        self.penalty = (self.penalty_at(now) + FALL).min(most());
+    /// Notes that it went down. Returns until when it is held, if it does not fall again before.
+    pub fn fell(&mut self, now: Instant) -> Option<Instant> {
+        let before = self.penalty_at(now);
+        self.penalty = (before + FALL).min(most());
         self.at = now;
-        self.held |= self.penalty >= HOLD_AT;
-    }
-
-    /// Whether it has to stay down, however well it answers.
-    pub fn holds(&mut self, now: Instant) -> bool {
-        self.held &= self.penalty_at(now) >= RELEASE_BELOW;
-        self.held
-    }
-
-    /// Time until it is let go, if it does not fall again; zero if it is not held.
-    pub fn held_for(&self, now: Instant) -> Duration {
-        let penalty = self.penalty_at(now);
-        if !self.held || penalty < RELEASE_BELOW {
-            return Duration::ZERO;
-        }
-        HALF_LIFE.mul_f64((penalty / RELEASE_BELOW).log2())
+        self.held = (self.held && before >= RELEASE_BELOW) || self.penalty >= HOLD_AT;
+        self.held.then(|| now + HALF_LIFE.mul_f64((self.penalty / RELEASE_BELOW).log2()))
     }
 
     fn penalty_at(&self, now: Instant) -> f64 {
@@ -81,9 +68,7 @@ mod tests {
         let begin = Instant::now();
         let mut damper = Damper::new(begin);
         for number in 0..50 {
-            let now = begin + s(120 * number);
-            damper.fell(now);
-            assert!(!damper.holds(now), "fall {number}");
+            assert_eq!(damper.fell(begin + s(120 * number)), None, "fall {number}");
         }
     }
 
@@ -91,29 +76,26 @@ mod tests {
     fn the_fourth_fall_in_a_row_holds_until_it_has_been_quiet() {
         let begin = Instant::now();
         let mut damper = Damper::new(begin);
-        for number in 0..4 {
-            assert!(!damper.holds(begin + s(number)));
-            damper.fell(begin + s(number));
+        for number in 0..3 {
+            assert_eq!(damper.fell(begin + s(number)), None);
         }
         let now = begin + s(3);
-        assert!(damper.holds(now));
-        let wait = damper.held_for(now);
-        assert!((s(100)..s(130)).contains(&wait), "{wait:?}");
-        assert!(damper.holds(now + wait - s(1)));
-        assert!(!damper.holds(now + wait + s(1)));
-        assert_eq!(damper.held_for(now + wait + s(1)), Duration::ZERO);
+        let until = damper.fell(now).unwrap();
+        assert!((s(100)..s(130)).contains(&(until - now)), "{:?}", until - now);
+        let later = damper.fell(now + s(30)).unwrap();
+        assert!(later > until, "a fall while it is held makes it longer");
+        assert_eq!(damper.fell(later + s(60)), None, "after that it begins anew");
     }
 
     #[test]
     fn nobody_is_held_for_ever() {
         let begin = Instant::now();
         let mut damper = Damper::new(begin);
+        let mut until = None;
         for number in 0..10_000 {
-            damper.fell(begin + s(number));
+            until = damper.fell(begin + s(number));
         }
-        let now = begin + s(9_999);
-        assert!(damper.held_for(now) <= LONGEST_HOLD);
-        assert!(damper.holds(now));
-        assert!(!damper.holds(now + LONGEST_HOLD + s(1)));
+        let last = begin + s(9_999);
+        assert!(until.unwrap() <= last + LONGEST_HOLD);
     }
 }

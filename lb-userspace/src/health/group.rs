@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::model::Check;
 
+use super::finding::Answer;
 use super::machine::{Event, LastResult, Machine};
 use super::probe::ProbeError;
 use super::runner::{BackendId, HealthEvent};
@@ -22,14 +23,19 @@ use super::schedule::Schedule;
 /// Least time between two warnings that the node cannot probe; there may be thousands of causes a second.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// How an address is asked: [`super::probe::probe`], or a test's own.
-pub(super) type ProbeFn =
-    dyn Fn(SocketAddr, Arc<Check>) -> BoxFuture<'static, Result<Duration, ProbeError>> + Send + Sync;
+/// Asks one address one question, again and again: [`super::probe::Prober`], or a test's own.
+pub(super) trait Ask: Send {
+    /// Asks once.
+    fn ask(&mut self) -> BoxFuture<'_, Result<Answer, ProbeError>>;
+}
+
+/// Makes what asks an address.
+pub(super) type MakeAsk = dyn Fn(SocketAddr, Arc<Check>) -> Box<dyn Ask> + Send + Sync;
 
 /// What all groups of a runner share.
 pub(super) struct Shared {
     /// How to ask.
-    pub(super) probe: Box<ProbeFn>,
+    pub(super) make_ask: Box<MakeAsk>,
     /// One permit a running probe.
     pub(super) permits: Semaphore,
     /// Where transitions go.
@@ -65,11 +71,12 @@ impl Group {
     fn record(&self, event: &Event, now: std::time::Instant) -> Vec<HealthEvent> {
         let mut changes = Vec::new();
         for (id, machine) in self.members().iter_mut() {
-            if let Some(transition) = machine.on_event(event.clone(), now) {
+            let change = machine.on_event(event.clone(), now);
+            if !change.is_none() {
                 changes.push(HealthEvent {
                     id: id.clone(),
                     address: self.address,
-                    transition,
+                    change,
                     last_result: LastResult { at: now, event: event.clone() },
                 });
             }
@@ -82,10 +89,11 @@ impl Group {
 ///
 /// A full event queue delays this group's next probe: no transition is lost to a slow receiver.
 pub(super) async fn run(group: Arc<Group>, shared: Arc<Shared>, mut schedule: Schedule) {
+    let mut asker = (shared.make_ask)(group.address, Arc::clone(&group.check));
     loop {
         tokio::time::sleep_until(schedule.due()).await;
         let Ok(permit) = shared.permits.acquire().await else { return };
-        let event = Event::from((shared.probe)(group.address, Arc::clone(&group.check)).await);
+        let event = Event::from(asker.ask().await);
         drop(permit);
 
         let now = Instant::now();

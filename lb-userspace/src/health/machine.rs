@@ -1,7 +1,7 @@
 //! The health of one target as a state machine with hysteresis.
 //!
 //! Role: turns probe results into transitions. Does no IO and reads no clock: time is an argument. Imports the
-//! probes' error type only.
+//! probes' error type, `finding` and `damping` only.
 //! Always holds: a state changes only at an event; a change is reported exactly once, as a [`Transition`].
 //!
 //! | state   | good                         | bad                            | inconclusive |
@@ -9,20 +9,21 @@
 //! | unknown | up at once                   | down at `fall` bad in a row    | stays        |
 //! | up      | stays                        | down at `fall` bad in a row    | stays        |
 //! | down    | up at `rise` good in a row   | stays                          | stays        |
-//! | held    | stays                        | stays                          | stays        |
-//!
-//! Held is down after too many falls ([`Damper`]): when it is over, the machine is down as any other, and its next good
-//! result finds the run that it has.
 //!
 //! Unknown goes up at the first good result so that a starting node serves at once, and needs `fall` bad ones
 //! to go down so that one lost packet at the start takes nothing out of service. An inconclusive result (the
 //! node could not ask, see [`ProbeError::is_inconclusive`]) says nothing about the target: it neither counts
 //! nor breaks a run.
+//!
+//! Beside that table, who goes down again and again is marked as held ([`Status::held_until`]): the machine goes on as
+//! above, and whoever asks it gives such a target no flows as long as there are others.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::damping::Damper;
+use super::finding::{Answer, Findings};
+use super::history::History;
 use super::probe::ProbeError;
 
 /// What is known about a target.
@@ -49,21 +50,18 @@ impl fmt::Display for Health {
 /// One result of a probe, as the machine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The target answered as it should, after `latency`.
-    Good {
-        /// Time from the start of the probe to the answer.
-        latency: Duration,
-    },
+    /// The target answered as it should.
+    Good(Answer),
     /// The target did not answer as it should.
     Bad(ProbeError),
     /// The node could not ask.
     Inconclusive(ProbeError),
 }
 
-impl From<Result<Duration, ProbeError>> for Event {
-    fn from(result: Result<Duration, ProbeError>) -> Self {
+impl From<Result<Answer, ProbeError>> for Event {
+    fn from(result: Result<Answer, ProbeError>) -> Self {
         match result {
-            Ok(latency) => Self::Good { latency },
+            Ok(answer) => Self::Good(answer),
             Err(error) if error.is_inconclusive() => Self::Inconclusive(error),
             Err(error) => Self::Bad(error),
         }
@@ -73,7 +71,7 @@ impl From<Result<Duration, ProbeError>> for Event {
 impl fmt::Display for Event {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Good { latency } => write!(out, "answered in {latency:.1?}"),
+            Self::Good(answer) => answer.fmt(out),
             Self::Bad(error) | Self::Inconclusive(error) => error.fmt(out),
         }
     }
@@ -101,6 +99,22 @@ pub struct Transition {
     pub at: Instant,
     /// Time spent in the former state.
     pub lasted: Duration,
+}
+
+/// What one result changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The state.
+    pub transition: Option<Transition>,
+    /// What a good answer says of the target, where that decides whether it is served ([`Findings::decides_as`]); in words.
+    pub became: Option<String>,
+}
+
+impl Change {
+    /// Whether nothing changed.
+    pub fn is_none(&self) -> bool {
+        self.transition.is_none() && self.became.is_none()
+    }
 }
 
 /// Results of the same sense in a row.
@@ -140,6 +154,17 @@ pub struct Status {
     pub last_result: Option<LastResult>,
     /// Latency of the latest good result.
     pub last_latency: Option<Duration>,
+    /// What the latest good result said beside that it was good.
+    pub findings: Findings,
+    /// Until when it is held for having gone down too often; none, or past, if it is not.
+    pub held_until: Option<Instant>,
+}
+
+impl Status {
+    /// Time for which it is still held; zero if it is not.
+    pub fn held_for(&self, now: Instant) -> Duration {
+        self.held_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    }
 }
 
 /// The state machine of one target.
@@ -148,6 +173,7 @@ pub struct Machine {
     rise: u32,
     fall: u32,
     damper: Option<Damper>,
+    history: History,
     status: Status,
 }
 
@@ -163,8 +189,10 @@ impl Machine {
             counts: Counts::default(),
             last_result: None,
             last_latency: None,
+            findings: Findings::default(),
+            held_until: None,
         };
-        Self { rise: rise.max(1), fall: fall.max(1), damper: None, status }
+        Self { rise: rise.max(1), fall: fall.max(1), damper: None, history: History::default(), status }
     }
 
     /// The same with flap damping.
@@ -172,11 +200,6 @@ impl Machine {
     pub fn damped(mut self, now: Instant) -> Self {
         self.damper = Some(Damper::new(now));
         self
-    }
-
-    /// Time until it may come up again although it answers; zero if it is not held for flapping.
-    pub fn held_for(&self, now: Instant) -> Duration {
-        self.damper.map_or(Duration::ZERO, |damper| damper.held_for(now))
     }
 
     /// The state.
@@ -189,23 +212,37 @@ impl Machine {
         &self.status
     }
 
-    /// Takes one result in; returns the change it makes, if any.
-    pub fn on_event(&mut self, event: Event, now: Instant) -> Option<Transition> {
+    /// Its latest results, the oldest first.
+    pub fn history(&self) -> impl Iterator<Item = &LastResult> {
+        self.history.iter()
+    }
+
+    /// Takes one result in; returns what it changes.
+    pub fn on_event(&mut self, event: Event, now: Instant) -> Change {
         self.count(&event);
-        let to = self.next_health(&event, now);
+        let to = self.next_health(&event);
         let transition = (to != self.status.health).then(|| self.change(to, &event, now));
-        self.status.last_result = Some(LastResult { at: now, event });
-        transition
+        let became = if let Event::Good(answer) = &event { self.learn(&answer.findings) } else { None };
+        let result = LastResult { at: now, event };
+        self.history.push(result.clone());
+        self.status.last_result = Some(result);
+        Change { transition, became }
+    }
+
+    /// Takes in what a good answer says of the target; in words if that decides.
+    fn learn(&mut self, findings: &Findings) -> Option<String> {
+        let former = std::mem::replace(&mut self.status.findings, findings.clone());
+        (!former.decides_as(findings)).then(|| findings.to_string())
     }
 
     fn count(&mut self, event: &Event) {
         let status = &mut self.status;
         match (event, status.streak) {
-            (Event::Good { latency }, streak) => {
+            (Event::Good(answer), streak) => {
                 let run = if let Streak::Good(run) = streak { run } else { 0 };
                 status.streak = Streak::Good(run.saturating_add(1));
                 status.counts.good += 1;
-                status.last_latency = Some(*latency);
+                status.last_latency = Some(answer.latency);
             }
             (Event::Bad(_), streak) => {
                 let run = if let Streak::Bad(run) = streak { run } else { 0 };
@@ -217,11 +254,10 @@ impl Machine {
     }
 
     /// The table at the head of this module.
-    fn next_health(&mut self, event: &Event, now: Instant) -> Health {
-        let is_held = self.damper.as_mut().is_some_and(|damper| damper.holds(now));
+    fn next_health(&self, event: &Event) -> Health {
         match (self.status.health, event, self.status.streak) {
-            (Health::Unknown, Event::Good { .. }, _) => Health::Up,
-            (Health::Down, Event::Good { .. }, Streak::Good(run)) if run >= self.rise && !is_held => Health::Up,
+            (Health::Unknown, Event::Good(_), _) => Health::Up,
+            (Health::Down, Event::Good(_), Streak::Good(run)) if run >= self.rise => Health::Up,
             (Health::Unknown | Health::Up, Event::Bad(_), Streak::Bad(run)) if run >= self.fall => {
                 Health::Down
             }
@@ -241,11 +277,12 @@ impl Machine {
         if to == Health::Down
             && let Some(damper) = &mut self.damper
         {
-            damper.fell(now);
-            if damper.holds(now) {
-                let wait_s = damper.held_for(now).as_secs();
-                reason = format!("{reason}; it went down too often and is kept out for {wait_s} s");
-            }
+            self.status.held_until = damper.fell(now);
+        }
+        let held_for = self.status.held_for(now);
+        if held_for > Duration::ZERO {
+            let held_s = held_for.as_secs() + 1;
+            reason += &format!("; it went down too often and is kept out for {held_s} s while others serve");
         }
         let from = std::mem::replace(&mut self.status.health, to);
         let since = std::mem::replace(&mut self.status.since, now);

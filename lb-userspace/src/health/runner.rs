@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use futures_util::FutureExt;
 use rustix::process::{Resource, getrlimit};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -17,9 +16,9 @@ use tokio::time::Instant;
 
 use crate::model::Check;
 
-use super::group::{self, Group, ProbeFn, Shared};
-use super::machine::{Health, LastResult, Machine, Status, Transition};
-use super::probe::probe;
+use super::group::{self, Ask, Group, MakeAsk, Shared};
+use super::machine::{Change, Health, LastResult, Machine, Status};
+use super::probe::Prober;
 use super::schedule::Schedule;
 
 /// Most probes at once. With fewer than twice as many file descriptors allowed, half of those.
@@ -58,7 +57,7 @@ impl Target {
     }
 }
 
-/// A target changed state.
+/// Something about a target changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthEvent {
     /// Which target.
@@ -66,7 +65,7 @@ pub struct HealthEvent {
     /// Where it was asked.
     pub address: SocketAddr,
     /// The change.
-    pub transition: Transition,
+    pub change: Change,
     /// The result that decided it.
     pub last_result: LastResult,
 }
@@ -126,14 +125,14 @@ impl Runner {
     /// # Panics
     /// Outside of a Tokio runtime with time and IO enabled.
     pub fn new() -> (Self, mpsc::Receiver<HealthEvent>) {
-        let ask = |address, check: Arc<Check>| async move { probe(address, &check).await }.boxed();
-        Self::with_probe(Box::new(ask), max_probes())
+        let make = |address, check| Box::new(Prober::new(address, check)) as Box<dyn Ask>;
+        Self::with_askers(Box::new(make), max_probes())
     }
 
-    fn with_probe(probe: Box<ProbeFn>, max_probes: usize) -> (Self, mpsc::Receiver<HealthEvent>) {
+    fn with_askers(make_ask: Box<MakeAsk>, max_probes: usize) -> (Self, mpsc::Receiver<HealthEvent>) {
         let (events, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
         let permits = Semaphore::new(max_probes);
-        let shared = Arc::new(Shared { probe, permits, events, last_warning: Mutex::new(None) });
+        let shared = Arc::new(Shared { make_ask, permits, events, last_warning: Mutex::new(None) });
         let runner = Self { runtime: Handle::current(), shared, max_probes, groups: HashMap::new() };
         (runner, receiver)
     }
@@ -173,6 +172,16 @@ impl Runner {
         all
     }
 
+    /// The latest results of one target, the oldest first; none if it is not checked.
+    pub fn history(&self, id: &BackendId) -> Vec<LastResult> {
+        for running in self.groups.values().flatten() {
+            if let Some(machine) = running.group.members().get(id) {
+                return machine.history().cloned().collect();
+            }
+        }
+        Vec::new()
+    }
+
     /// How close the runner is to its limits.
     pub fn load(&self) -> Load {
         Load {
@@ -187,13 +196,15 @@ impl Runner {
     fn add(&mut self, target: Target) {
         let address = target.probe_address();
         let now = Instant::now();
-        let machine = Machine::new(target.check.rise, target.check.fall, target.initial, now.into_std());
+        let check = &target.check;
+        let machine = Machine::new(check.rise, check.fall, target.initial, now.into_std());
+        let machine = if check.damping { machine.damped(now.into_std()) } else { machine };
         let groups = self.groups.entry(address).or_default();
         if let Some(running) = groups.iter().find(|running| running.group.asks(address, &target.check)) {
             running.group.members().insert(target.id, machine);
             return;
         }
-        let schedule = Schedule::new(&target.id, target.check.interval, now);
+        let schedule = Schedule::new(&target.id, check.interval, check.jitter, now);
         let group = Arc::new(Group::new(address, target.check));
         group.members().insert(target.id, machine);
         let task = self.runtime.spawn(group::run(Arc::clone(&group), Arc::clone(&self.shared), schedule));

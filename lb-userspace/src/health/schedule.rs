@@ -23,6 +23,10 @@ const MIN_INTERVAL: Duration = Duration::from_millis(1);
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     interval: Duration,
+    /// A start comes up to this much sooner after the one before.
+    jitter: Duration,
+    /// Where the sooner comes from.
+    dice: u64,
     /// The next start.
     due: Instant,
     /// The next start at the phase; later than `due` only before the first start.
@@ -31,13 +35,15 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// The schedule of something called `seed` that begins `now`.
-    pub(super) fn new(seed: &impl Hash, interval: Duration, now: Instant) -> Self {
+    pub(super) fn new(seed: &impl Hash, interval: Duration, jitter: Duration, now: Instant) -> Self {
         let mut hasher = DefaultHasher::new();
         seed.hash(&mut hasher);
         let hash = hasher.finish();
         let interval = interval.max(MIN_INTERVAL);
         Self {
             interval,
+            jitter: jitter.min(interval / 2),
+            dice: hash | 1,
             due: now + share(interval.min(FIRST_WITHIN), hash),
             grid: now + share(interval, hash),
         }
@@ -51,12 +57,21 @@ impl Schedule {
     /// Goes on to the start after this one; `now` is when the probe ended.
     pub(super) fn advance(&mut self, now: Instant) {
         if self.due >= self.grid {
-            self.grid += self.interval;
+            let pause = self.interval - self.sooner();
+            self.grid += pause;
         }
         let behind = now.saturating_duration_since(self.grid);
         let missed = behind.as_nanos() / self.interval.as_nanos();
         self.grid += self.interval * u32::try_from(missed).unwrap_or(u32::MAX);
         self.due = self.grid;
+    }
+
+    /// How much sooner the next start comes; another time each time (xorshift, Marsaglia 2003).
+    fn sooner(&mut self) -> Duration {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        share(self.jitter, self.dice)
     }
 }
 
@@ -77,7 +92,7 @@ mod tests {
     /// Starts of a schedule whose probes take no time, relative to its beginning.
     fn starts(seed: &str, interval: Duration, count: usize) -> Vec<Duration> {
         let begin = Instant::now();
-        let mut schedule = Schedule::new(&seed, interval, begin);
+        let mut schedule = Schedule::new(&seed, interval, Duration::ZERO, begin);
         let mut found = Vec::new();
         for _ in 0..count {
             found.push(schedule.due() - begin);
@@ -115,9 +130,23 @@ mod tests {
     }
 
     #[test]
+    fn with_jitter_starts_come_sooner_and_never_later() {
+        let begin = Instant::now();
+        let mut schedule = Schedule::new(&"x", ms(1_000), ms(200), begin);
+        let mut gaps = Vec::new();
+        for _ in 0..200 {
+            let before = schedule.due();
+            schedule.advance(before);
+            gaps.push(schedule.due() - before);
+        }
+        assert!(gaps.iter().all(|gap| (ms(800)..=ms(1_000)).contains(gap)), "{gaps:?}");
+        assert!(gaps.iter().any(|gap| *gap < ms(850)) && gaps.iter().any(|gap| *gap > ms(950)), "{gaps:?}");
+    }
+
+    #[test]
     fn a_late_end_starts_the_next_probe_at_once_and_returns_to_the_phase() {
         let begin = Instant::now();
-        let mut schedule = Schedule::new(&"x", ms(100), begin);
+        let mut schedule = Schedule::new(&"x", ms(100), Duration::ZERO, begin);
         let first = schedule.due();
         schedule.advance(first + ms(103));
         assert_eq!(schedule.due(), first + ms(100), "already due");
@@ -128,7 +157,7 @@ mod tests {
     #[test]
     fn missed_starts_are_skipped() {
         let begin = Instant::now();
-        let mut schedule = Schedule::new(&"x", ms(100), begin);
+        let mut schedule = Schedule::new(&"x", ms(100), Duration::ZERO, begin);
         let first = schedule.due();
         schedule.advance(first + ms(1_050));
         assert_eq!(schedule.due(), first + ms(1_000), "one start is due, not ten");

@@ -11,7 +11,9 @@ pub use flow_book::FlowBook;
 use crate::dataplane::{Dataplane, DataplaneError, Observed, Op};
 use crate::model::Model;
 use crate::phases::{self, Census, PhaseCounts, Phases, View, take_census};
-use crate::reconcile::{BackendName, Desired, Hop, Plan, ReconcileError, Reconciler, SlowStart, identities};
+use crate::reconcile::{
+    BackendName, Desired, FULL_SHARE, Hop, Plan, ReconcileError, Reconciler, SlowStart, identities,
+};
 use crate::sessions::{SessionBook, SessionCount, Sweep};
 use lb_common::abi::{self, Address, AddressFlags, FlowCounters, Link, Lookups, Recording, Settings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,6 +39,8 @@ pub enum KeepError {
 pub struct Sight {
     /// Backends that may take new flows as far as health goes.
     pub healthy: BTreeSet<BackendName>,
+    /// Those of them whose weight counts for less than all, in percent.
+    pub percents: BTreeMap<BackendName, u8>,
     /// Backends whose connections are given up.
     pub dead: BTreeSet<BackendName>,
     /// Ways to backends, see [`Desired::hops`].
@@ -45,6 +49,18 @@ pub struct Sight {
     pub devices: BTreeSet<u32>,
     /// VLAN interfaces, see [`Desired::links`].
     pub links: BTreeMap<u32, Link>,
+}
+
+/// Shares of those on their way to the whole, and of those who want less than the whole.
+fn scaled(
+    mut shares: BTreeMap<BackendName, u32>,
+    percents: &BTreeMap<BackendName, u8>,
+) -> BTreeMap<BackendName, u32> {
+    for (name, percent) in percents {
+        let share = shares.entry(name.clone()).or_insert(FULL_SHARE);
+        *share = (*share * u32::from(*percent) / 100).max(1);
+    }
+    shares
 }
 
 /// The time, on both clocks.
@@ -128,6 +144,7 @@ impl Keeper {
         let sight = around.see(model, observed);
         let shares = self.slow_start.shares(model, &sight.healthy, around.now().instant);
         self.quiet &= shares.is_empty();
+        let shares = scaled(shares, &sight.percents);
         let desired = Desired {
             model,
             healthy: &sight.healthy,

@@ -7,6 +7,9 @@ use crate::model::{Backend, Model, Pool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+/// Steps to the whole share: each costs a new slot table.
+const STEPS: u32 = 16;
+
 /// Since when backends take new flows.
 #[derive(Clone, Debug, Default)]
 pub struct SlowStart {
@@ -53,8 +56,8 @@ fn share(age: Duration, whole: Duration) -> u32 {
     if age >= whole {
         return FULL_SHARE;
     }
-    let steps = age.as_millis() * u128::from(FULL_SHARE) / whole.as_millis().max(1);
-    u32::try_from(steps).unwrap_or(FULL_SHARE).saturating_add(1).min(FULL_SHARE)
+    let steps = age.as_millis() * u128::from(STEPS) / whole.as_millis().max(1);
+    u32::try_from(steps).unwrap_or(STEPS).saturating_add(1).min(STEPS) * (FULL_SHARE / STEPS)
 }
 
 #[cfg(test)]
@@ -67,7 +70,7 @@ mod tests {
         let at = |seconds| share(Duration::from_secs(seconds), whole);
         assert_eq!(
             [at(0), at(1), at(2), at(16), at(30), at(31), at(32), at(99)],
-            [1, 1, 2, 9, 16, 16, 16, 16]
+            [100, 100, 200, 900, 1_600, 1_600, 1_600, 1_600]
         );
         assert_eq!(share(Duration::ZERO, Duration::ZERO), FULL_SHARE);
     }
@@ -94,11 +97,11 @@ mod tests {
         };
         assert_eq!(at(0, &["a", "b"]), []);
         assert_eq!(at(1, &["a"]), []);
-        assert_eq!(at(10, &["a", "b"]), [("b".to_owned(), 1)]);
-        assert_eq!(at(18, &["a", "b"]), [("b".to_owned(), 9)]);
+        assert_eq!(at(10, &["a", "b"]), [("b".to_owned(), 100)]);
+        assert_eq!(at(18, &["a", "b"]), [("b".to_owned(), 900)]);
         // It goes and comes again: from the beginning.
         assert_eq!(at(19, &["a"]), []);
-        assert_eq!(at(20, &["a", "b"]), [("b".to_owned(), 1)]);
+        assert_eq!(at(20, &["a", "b"]), [("b".to_owned(), 100)]);
         assert_eq!(at(36, &["a", "b"]), []);
     }
 }

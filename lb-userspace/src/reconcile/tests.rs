@@ -38,6 +38,7 @@ fn backend(number: u8) -> Backend {
         port: Some(8080),
         weight: 100,
         state: AdminState::Active,
+        standby_of: None,
     }
 }
 

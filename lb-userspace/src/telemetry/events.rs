@@ -29,6 +29,10 @@ pub enum EventKind {
     BackendUp,
     /// A backend was found not to serve.
     BackendDown,
+    /// A backend tells something else of itself, such as that it can be written to now.
+    BackendChanged,
+    /// A pool serves as it should again.
+    PoolServes,
     /// A configuration took effect.
     ConfigApplied,
     /// A configuration was refused; the former one stays in effect.

@@ -225,9 +225,9 @@ fn a_word_that_is_no_choice() {
     );
     refuses(
         "kind = \"tcp\"",
-        "kind = «\"mysql\"",
-        "`kind`: `mysql` is not a choice",
-        "the choices are \"tcp\", \"http\"",
+        "kind = «\"icmp\"",
+        "`kind`: `icmp` is not a choice",
+        "the choices are \"tcp\", \"http\", \"https\", \"udp\", \"dns\", \"grpc\", \"mysql\", \"exec\", \"agent\"",
     );
 }
 
@@ -339,7 +339,7 @@ fn an_http_check_that_cannot_be_sent() {
         "kind = \"tcp\"",
         "kind = \"tcp\"\n«path = \"/\"",
         "`path` has no meaning in a check of kind \"tcp\"",
-        "remove it, or write kind = \"http\"",
+        "remove it, or write kind = \"http\" or kind = \"https\"",
     );
 }
 

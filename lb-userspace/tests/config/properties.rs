@@ -273,7 +273,14 @@ fn apply(edit: &Edit, text: &str, mut model: Model) -> Option<(String, Model)> {
             if backends.iter().any(|existing| existing.name == name) {
                 return None;
             }
-            backends.push(Backend { name, address, port, weight: weight.unwrap_or(100), state });
+            backends.push(Backend {
+                name,
+                address,
+                port,
+                weight: weight.unwrap_or(100),
+                state,
+                standby_of: None,
+            });
             add_backend(text, "p", &backend)
         }
         Edit::Remove { which } => {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_userspace::model::{
-    AdminState, Affinity, Backend, Check, CheckKind, DatapathLog, ForwardMode, HttpCheck, Limits, Model,
-    Node, Pool, Ports, Prefix, Protocol, Service, StatusSet, VipOwnership, XdpMode,
+    AdminState, Affinity, Backend, Check, CheckKind, DatapathLog, ForwardMode, HttpCheck, HttpVersion,
+    Limits, Model, Node, OnAllDown, OnRoleChange, Policy, Pool, Ports, Prefix, Protocol, Service, StatusSet,
+    VipOwnership, XdpMode,
 };
 
 use super::{BASE, base_with, parse};
@@ -20,7 +21,14 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn backend(name: &str, address: &str, port: Option<u16>) -> Backend {
-    Backend { name: name.to_owned(), address: ip(address), port, weight: 100, state: AdminState::Active }
+    Backend {
+        name: name.to_owned(),
+        address: ip(address),
+        port,
+        weight: 100,
+        state: AdminState::Active,
+        standby_of: None,
+    }
 }
 
 const EVERY_KEY: &str = r#"
@@ -93,6 +101,7 @@ fn every_key_reaches_the_model() {
         path: "/up?full=1".to_owned(),
         host: Some("www.example.net:8080".to_owned()),
         expect_status: StatusSet(vec![(204, 204), (300, 308), (404, 404)]),
+        ..HttpCheck::default()
     };
     let check = Check {
         kind: CheckKind::Http(http),
@@ -101,6 +110,7 @@ fn every_key_reaches_the_model() {
         rise: 1,
         fall: 5,
         port: Some(8_080),
+        ..Check::new(CheckKind::Tcp)
     };
     assert_eq!(model.checks, [("web".to_owned(), check)].into());
     let pool = Pool {
@@ -152,13 +162,20 @@ fn what_is_left_out_has_its_default() {
         timeout: Duration::from_millis(500),
         rise: 2,
         fall: 3,
+        jitter: Duration::ZERO,
+        damping: true,
         port: None,
+        source: None,
     };
     let get = HttpCheck {
         method: "GET".to_owned(),
         path: "/".to_owned(),
         host: None,
+        headers: Vec::new(),
+        version: HttpVersion::Http1,
         expect_status: StatusSet(vec![(200, 399)]),
+        expect_body: None,
+        tls: None,
     };
     let interval = Duration::from_millis(100);
     let fast = Check { kind: CheckKind::Http(get), interval, timeout: interval, ..tcp.clone() };
@@ -171,6 +188,12 @@ fn what_is_left_out_has_its_default() {
         flow_timeout: Duration::from_secs(350),
         slow_start: Duration::ZERO,
         dead_after: Duration::from_secs(30),
+        policy: Policy {
+            on_all_down: OnAllDown::Drop,
+            min_healthy: 1,
+            panic_percent: 0,
+            on_role_change: OnRoleChange::Keep,
+        },
         gue_port: 6_080,
         snat: Vec::new(),
         backends: Vec::new(),

@@ -79,6 +79,7 @@ fn backend(pool: u8, number: u8, v6: bool) -> Backend {
         port: None,
         weight: 100,
         state: AdminState::Active,
+        standby_of: None,
     }
 }
 

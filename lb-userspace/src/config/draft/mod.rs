@@ -6,6 +6,7 @@
 
 mod check;
 mod node;
+mod policy;
 mod pool;
 mod service;
 
@@ -18,7 +19,7 @@ use super::field::Field;
 use super::problem::{Problem, Problems, quoted};
 use super::source::Span;
 use super::table::{TableReader, named_entries};
-use crate::model::Model;
+use crate::model::{Backend, Model, OnAllDown, Pool, StandbyOf};
 
 pub(super) use check::CheckDraft;
 pub(super) use node::{LimitsDraft, NodeDraft};
@@ -54,10 +55,34 @@ impl Draft {
         Some(Model {
             node: self.node?.node?,
             checks: build(self.checks, |check| check.check)?,
-            pools: build(self.pools, PoolDraft::into_pool)?,
+            pools: with_standbys(build(self.pools, PoolDraft::into_pool)?),
             services: build(self.services, ServiceDraft::into_service)?,
         })
     }
+}
+
+/// Gives every pool with a fallback the backends of that pool as standbys, unless it has them itself.
+fn with_standbys(mut pools: BTreeMap<String, Pool>) -> BTreeMap<String, Pool> {
+    let own: BTreeMap<String, Vec<Backend>> =
+        pools.iter().map(|(name, pool)| (name.clone(), pool.backends.clone())).collect();
+    for pool in pools.values_mut() {
+        let OnAllDown::Fallback(fallback) = &pool.policy.on_all_down else { continue };
+        for backend in own.get(fallback).into_iter().flatten() {
+            if pool
+                .backends
+                .iter()
+                .any(|other| (other.address, other.port) == (backend.address, backend.port))
+            {
+                continue;
+            }
+            pool.backends.push(Backend {
+                name: format!("{fallback}/{}", backend.name),
+                standby_of: Some(StandbyOf { pool: fallback.clone(), name: backend.name.clone() }),
+                ..backend.clone()
+            });
+        }
+    }
+    pools
 }
 
 /// A table that was found under a name, ready to be read.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::policy::PolicyDraft;
 use super::{Named, check_name};
 use crate::config::address::{parse_backend, parse_host};
 use crate::config::bounds::{
@@ -37,6 +38,7 @@ pub(in crate::config) struct PoolDraft {
     /// A default has the place of the pool's name.
     pub slots: Option<At<u32>>,
     pub changes: ChangesDraft,
+    pub policy: PolicyDraft,
     pub gue_port: Option<At<u16>>,
     pub snat: Option<SnatDraft>,
     pub backends: Vec<BackendDraft>,
@@ -85,6 +87,7 @@ impl PoolDraft {
             None => Some(At::new(DEFAULT_POOL_SLOTS, name_span.clone())),
         };
         let changes = ChangesDraft::read(&mut reader, problems);
+        let policy = PolicyDraft::read(&mut reader, problems);
         let gue_port = reader.optional("gue_port").and_then(|field| field.port(problems));
         let snat = reader.optional("snat").and_then(|field| SnatDraft::read(field, problems));
         let backends = reader
@@ -95,7 +98,7 @@ impl PoolDraft {
             .filter_map(|element| BackendDraft::read(element, problems))
             .collect();
         reader.finish(problems);
-        Self { name_span, mode, check, slots, changes, gue_port, snat, backends }
+        Self { name_span, mode, check, slots, changes, policy, gue_port, snat, backends }
     }
 
     pub fn into_pool(self) -> Option<Pool> {
@@ -110,6 +113,7 @@ impl PoolDraft {
             flow_timeout: changes.flow_timeout.unwrap_or(defaults.flow_timeout),
             slow_start: changes.slow_start.unwrap_or(defaults.slow_start),
             dead_after: changes.dead_after.map_or(defaults.dead_after, |time| time.value),
+            policy: self.policy.into_policy(),
             gue_port: self.gue_port.map_or(defaults.gue_port, |port| port.value),
             snat: self
                 .snat
@@ -220,7 +224,8 @@ impl BackendDraft {
         let (address, port) = self.address?.value;
         // In the DSR modes the rules have made sure that a port, where written, is the service's own.
         let port = port.filter(|_| mode.changes_ports());
-        Some(Backend { name: self.name?.value, address, port, weight: self.weight?, state: self.state? })
+        let (name, weight, state) = (self.name?.value, self.weight?, self.state?);
+        Some(Backend { name, address, port, weight, state, standby_of: None })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-use super::{pools, served, services};
+use super::{members, pools, served, services};
 use crate::config::bounds::{
     LIMIT_BACKENDS, LIMIT_SERVICES, LIMIT_SLOTS, MAX_FRONTENDS, MAX_REVERSE_ENTRIES,
 };
@@ -61,7 +61,7 @@ fn check_addresses(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Pr
 }
 
 fn check_backends(draft: &Draft, limit: &(u32, Option<Span>), problems: &mut Problems) {
-    let all = pools(draft).into_iter().flat_map(|(_, pool)| pool.backends.iter());
+    let all = pools(draft).into_iter().flat_map(|(_, pool)| members(draft, pool));
     if let Some((total, span)) = over_limit(all.map(|backend| (1, &backend.span)), limit.0) {
         let message = format!("the pools have {total} backends, but node.limits.backends is {}", limit.0);
         problems.push(exceeded("backends", message, span, total, &LIMIT_BACKENDS, limit));
@@ -123,7 +123,7 @@ fn reverse_entries(draft: &Draft, limit: usize) -> (usize, Option<(&str, &Span)>
         if pool.mode.as_ref().is_none_or(|mode| mode.value != ForwardMode::Nat) {
             continue;
         }
-        total = total.saturating_add(service.frontend_count().saturating_mul(pool.backends.len()));
+        total = total.saturating_add(service.frontend_count().saturating_mul(members(draft, pool).count()));
         if total > limit && culprit.is_none() {
             culprit = Some((name, &service.name_span));
         }

@@ -8,6 +8,7 @@ mod capacity;
 mod family;
 mod frontends;
 mod nat;
+mod policy;
 mod probing;
 mod references;
 mod servers;
@@ -15,9 +16,10 @@ mod snat;
 mod tunnels;
 mod usage;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::draft::{Draft, PoolDraft, ServiceDraft};
+use super::draft::{BackendDraft, Draft, PoolDraft, ServiceDraft};
 use super::problem::Problems;
 use crate::model::{ForwardMode, Protocol};
 
@@ -29,6 +31,7 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     family::check(draft, problems);
     tunnels::check(draft, problems);
     snat::check(draft, problems);
+    policy::check(draft, problems);
     probing::check(draft, problems);
     if capacity::is_expandable(draft) {
         frontends::check(draft, problems);
@@ -76,6 +79,17 @@ fn pools(draft: &Draft) -> Vec<(&str, &PoolDraft)> {
     let mut pools: Vec<_> = draft.pools.iter().map(|(name, pool)| (name.as_str(), pool)).collect();
     pools.sort_by_key(|(_, pool)| pool.name_span.start);
     pools
+}
+
+/// The backends that may have a pool's flows: its own and, when those are down, those of its fallback that it has not itself.
+fn members<'d>(draft: &'d Draft, pool: &'d PoolDraft) -> impl Iterator<Item = &'d BackendDraft> {
+    let written = |backend: &BackendDraft| backend.address.as_ref().map(|address| address.value);
+    let own: HashSet<_> = pool.backends.iter().filter_map(written).collect();
+    let fallback = pool.policy.fallback().and_then(|name| draft.pools.get(name.value));
+    let standbys = fallback.into_iter().flat_map(|pool| &pool.backends);
+    let is_other =
+        move |backend: &&BackendDraft| written(backend).is_none_or(|address| !own.contains(&address));
+    pool.backends.iter().chain(standbys.filter(is_other))
 }
 
 /// The services whose pool exists, with its name and itself.

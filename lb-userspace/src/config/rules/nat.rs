@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::frontends::{PlacedFrontend, placed};
-use super::{served, services};
-use crate::config::draft::{BackendDraft, Draft, PoolDraft, ServiceDraft};
+use super::{members, served, services};
+use crate::config::draft::{BackendDraft, Draft, ServiceDraft};
 use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::source::Span;
 use crate::model::{ForwardMode, Protocol};
@@ -33,9 +33,9 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
             continue;
         }
         check_networks(name, service, problems);
-        check_ports(name, service, pool, problems);
+        check_ports(name, service, members(draft, pool), problems);
         for frontend in placed(name, service) {
-            for backend in &pool.backends {
+            for backend in members(draft, pool) {
                 let replier = Replier { frontend, backend };
                 if any_wide {
                     wide.add(replier);
@@ -79,9 +79,14 @@ fn check_networks(name: &str, service: &ServiceDraft, problems: &mut Problems) {
 }
 
 /// With a port of its own a backend would get packets of all ports of a range there.
-fn check_ports(name: &str, service: &ServiceDraft, pool: &PoolDraft, problems: &mut Problems) {
+fn check_ports<'d>(
+    name: &str,
+    service: &ServiceDraft,
+    members: impl Iterator<Item = &'d BackendDraft>,
+    problems: &mut Problems,
+) {
     let Some(wide) = service.ports.iter().find(|ports| ports.value.one().is_none()) else { return };
-    for address in pool.backends.iter().filter_map(|backend| backend.address.as_ref()) {
+    for address in members.filter_map(|backend| backend.address.as_ref()) {
         let Some(port) = address.value.1 else { continue };
         let message = format!(
             "nat cannot bring ports {} of service {} to port {port}: replies would not tell which one a client asked for",

@@ -1,10 +1,40 @@
-//! Health checks need a port to ask at.
+//! Health checks need a port to ask at, and an address to ask from that can reach it.
 
-use super::{pools, services};
+use std::net::IpAddr;
+
+use super::{family_name, pools, services};
 use crate::config::draft::{Draft, PoolDraft, ServiceDraft};
 use crate::config::problem::{Problem, Problems, quoted};
+use crate::config::source::At;
 
 pub(super) fn check(draft: &Draft, problems: &mut Problems) {
+    check_ports(draft, problems);
+    check_sources(draft, problems);
+}
+
+/// From an address of one family nobody of the other can be asked.
+fn check_sources(draft: &Draft, problems: &mut Problems) {
+    for (_, pool) in pools(draft) {
+        let check = pool.check.as_ref().and_then(|check| draft.checks.get(&check.value));
+        let Some(source) = check.and_then(|check| check.source.as_ref()) else { continue };
+        let addresses = pool.backends.iter().filter_map(|backend| Some((backend, backend.address.as_ref()?)));
+        let other =
+            |(_, address): &(_, &At<(IpAddr, _)>)| address.value.0.is_ipv4() != source.value.is_ipv4();
+        let Some((backend, address)) = addresses.into_iter().find(other) else { continue };
+        let message = format!(
+            "{} has an {} address and is checked from the {} address {}",
+            backend.shown(),
+            family_name(address.value.0),
+            family_name(source.value),
+            source.value
+        );
+        let hint = "give each family a pool and a check of its own, or leave `source` out";
+        let problem = Problem::relation(address.span.clone(), message, hint);
+        problems.push(problem.related(source.span.clone(), "the source"));
+    }
+}
+
+fn check_ports(draft: &Draft, problems: &mut Problems) {
     for (name, pool) in pools(draft) {
         let Some(check) = &pool.check else { continue };
         let has_port = |check: &crate::model::Check| check.port.is_some();

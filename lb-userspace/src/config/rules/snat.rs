@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::{family_name, mode_name, pools, services};
+use super::{family_name, members, mode_name, pools, services};
 use crate::config::bounds::MAX_SNAT;
 use crate::config::draft::{Draft, PoolDraft};
 use crate::config::problem::{Problem, Problems, quoted};
@@ -17,7 +17,7 @@ const SPARE: &str =
 
 pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     for (name, pool) in pools(draft) {
-        check_mode(name, pool, problems);
+        check_mode(draft, name, pool, problems);
     }
     check_owners(draft, problems);
     check_vips(draft, problems);
@@ -25,13 +25,13 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
     check_count(draft, problems);
 }
 
-fn check_mode(name: &str, pool: &PoolDraft, problems: &mut Problems) {
+fn check_mode(draft: &Draft, name: &str, pool: &PoolDraft, problems: &mut Problems) {
     let Some(mode) = &pool.mode else { return };
     match (&pool.snat, mode.value) {
         (Some(snat), ForwardMode::FullNat) => {
             for is_ipv4 in [true, false] {
                 let of_family = |at: &At<IpAddr>| at.value.is_ipv4() == is_ipv4;
-                let backend = pool.backends.iter().find(|backend| {
+                let backend = members(draft, pool).find(|backend| {
                     backend.address.as_ref().is_some_and(|address| address.value.0.is_ipv4() == is_ipv4)
                 });
                 let Some((backend, address)) =

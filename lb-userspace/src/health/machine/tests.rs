@@ -8,7 +8,7 @@ use super::*;
 use crate::health::probe::Stage;
 
 fn good() -> Event {
-    Event::Good { latency: Duration::from_millis(3) }
+    Event::Good(Duration::from_millis(3).into())
 }
 
 fn bad() -> Event {
@@ -19,6 +19,11 @@ fn bad() -> Event {
 fn inconclusive() -> Event {
     let address = "192.0.2.1:80".parse().unwrap();
     Event::Inconclusive(ProbeError::TooManyOpenFiles { address, detail: "EMFILE".to_owned() })
+}
+
+/// The change of state that an event makes.
+fn step(machine: &mut Machine, event: Event, now: Instant) -> Option<Transition> {
+    machine.on_event(event, now).transition
 }
 
 /// A machine with rise 2 and fall 3 in `health` after `streak`, made without passing through other states.
@@ -54,7 +59,7 @@ fn every_state_and_event_does_what_the_table_says() {
     for (from, streak, after_good, after_bad) in table {
         for (event, to) in [(good(), after_good), (bad(), after_bad), (inconclusive(), from)] {
             let mut machine = machine(from, streak, start);
-            let transition = machine.on_event(event.clone(), now);
+            let transition = step(&mut machine, event.clone(), now);
             let case = format!("{from} after {streak:?}, then {event}");
             assert_eq!(machine.health(), to, "{case}");
             assert_eq!(machine.status().since, if from == to { start } else { now }, "{case}");
@@ -83,7 +88,7 @@ fn streaks_grow_with_like_results_and_start_over_with_the_other_kind() {
         for (before, after_good, after_bad) in table {
             for (event, after) in [(good(), after_good), (bad(), after_bad), (inconclusive(), before)] {
                 let mut machine = machine(health, before, start);
-                machine.on_event(event.clone(), start);
+                step(&mut machine, event.clone(), start);
                 assert_eq!(machine.status().streak, after, "{health}, {before:?}, {event}");
             }
         }
@@ -94,13 +99,13 @@ fn streaks_grow_with_like_results_and_start_over_with_the_other_kind() {
 fn the_reason_names_the_count_and_the_last_error() {
     let start = Instant::now();
     let mut machine = Machine::new(1, 3, Health::Up, start);
-    let changes: Vec<_> = (0..3).filter_map(|_| machine.on_event(bad(), start)).collect();
+    let changes: Vec<_> = (0..3).filter_map(|_| step(&mut machine, bad(), start)).collect();
     assert_eq!(changes.len(), 1);
     assert_eq!(
         changes[0].reason,
         "3 results in a row, the last: 192.0.2.1:80: no TCP connection within 500ms"
     );
-    let up = machine.on_event(good(), start).unwrap();
+    let up = step(&mut machine, good(), start).unwrap();
     assert_eq!(up.reason, "answered in 3.0ms");
 }
 
@@ -109,7 +114,7 @@ fn counts_and_latency_are_kept_through_changes() {
     let start = Instant::now();
     let mut machine = Machine::new(1, 1, Health::Unknown, start);
     for event in [good(), bad(), inconclusive(), inconclusive(), good(), bad()] {
-        machine.on_event(event, start);
+        step(&mut machine, event, start);
     }
     assert_eq!(machine.status().counts, Counts { good: 2, bad: 2, inconclusive: 2 });
     assert_eq!(machine.status().last_latency, Some(Duration::from_millis(3)));
@@ -119,7 +124,7 @@ fn counts_and_latency_are_kept_through_changes() {
 fn a_clock_that_steps_back_is_no_panic() {
     let now = Instant::now();
     let mut machine = Machine::new(1, 1, Health::Up, now + Duration::from_secs(5));
-    let change = machine.on_event(bad(), now).unwrap();
+    let change = step(&mut machine, bad(), now).unwrap();
     assert_eq!(change.lasted, Duration::ZERO);
 }
 
@@ -133,7 +138,7 @@ proptest! {
         let mut machine = Machine::new(rise, fall, initial, start);
         for turn in 0..500 {
             let event = if (turn % 2 == 0) == first_good { good() } else { bad() };
-            prop_assert_eq!(machine.on_event(event, start), None);
+            prop_assert_eq!(step(&mut machine, event, start), None);
         }
     }
 
@@ -161,8 +166,58 @@ proptest! {
             if result == 1 && (expected == Health::Unknown || last(rise, true)) {
                 expected = Health::Up;
             }
-            machine.on_event(event, start);
+            step(&mut machine, event, start);
             prop_assert_eq!(machine.health(), expected);
         }
     }
+}
+
+#[test]
+fn who_goes_down_too_often_is_held_and_told_so_and_let_go_in_time() {
+    let start = Instant::now();
+    let mut machine = Machine::new(1, 1, Health::Up, start).damped(start);
+    let mut last_reason = String::new();
+    for turn in 0..4 {
+        let now = start + Duration::from_secs(turn);
+        assert_eq!(machine.status().held_for(now), Duration::ZERO, "fall {turn}");
+        last_reason = step(&mut machine, bad(), now).unwrap().reason;
+        step(&mut machine, good(), now).unwrap();
+    }
+    let now = start + Duration::from_secs(3);
+    assert!(last_reason.contains("it went down too often and is kept out for"), "{last_reason}");
+    assert_eq!(machine.health(), Health::Up, "its health is what it is");
+    let held_for = machine.status().held_for(now);
+    assert!(held_for > Duration::from_secs(60), "{held_for:?}");
+    assert_eq!(machine.status().held_for(now + held_for), Duration::ZERO);
+    let undamped = Machine::new(1, 1, Health::Up, start);
+    assert_eq!(undamped.status().held_until, None);
+}
+
+#[test]
+fn the_last_ten_results_are_kept() {
+    let start = Instant::now();
+    let mut machine = Machine::new(1, 1, Health::Up, start);
+    for turn in 0..25 {
+        step(&mut machine, if turn % 2 == 0 { good() } else { bad() }, start + Duration::from_secs(turn));
+    }
+    let seconds: Vec<u64> = machine.history().map(|result| (result.at - start).as_secs()).collect();
+    assert_eq!(seconds, (15..25).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_good_answer_says_is_kept_and_told_where_it_decides() {
+    use crate::health::finding::Database;
+    let start = Instant::now();
+    let mut machine = Machine::new(1, 3, Health::Unknown, start);
+    let mut answer = |writable, lag_s| {
+        let database = Some(Database { writable, lag: Some(Duration::from_secs(lag_s)) });
+        let findings = Findings { database, ..Findings::default() };
+        machine.on_event(Event::Good(Answer { latency: Duration::ZERO, findings }), start).became
+    };
+    assert_eq!(answer(false, 1), Some("read-only, 1 s behind its source".to_owned()));
+    assert_eq!(answer(false, 2), None, "the lag alone does not decide");
+    assert_eq!(answer(true, 0), Some("writable, 0 s behind its source".to_owned()));
+    let kept = |machine: &Machine| machine.status().findings.database.map(|database| database.writable);
+    assert!(machine.on_event(bad(), start).is_none());
+    assert_eq!(kept(&machine), Some(true), "a bad result says nothing of the role");
 }

@@ -5,29 +5,37 @@
 use std::io;
 use std::net::SocketAddr;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{Deadline, ProbeError, Stage};
+use super::{ProbeError, Question, Stage};
 
-/// Connects to `address` before `deadline`.
+/// Connects to whom the question goes to.
 ///
 /// The stream closes with a reset (`SO_LINGER` with 0 s): a node that probes 10,000 targets a second would
 /// otherwise keep 600,000 sockets in TIME-WAIT for a minute, and with them its source ports. A probe has
 /// nothing to deliver when it closes, so no data is lost.
-pub(super) async fn connect(address: SocketAddr, deadline: Deadline) -> Result<TcpStream, ProbeError> {
-    let work = async {
-        open(address)
-            .await
-            .map_err(|error| ProbeError::from_io(address, Stage::Connect, deadline.timeout, &error))
-    };
-    deadline.bound(address, Stage::Connect, work).await
+pub(super) async fn connect(question: &Question) -> Result<TcpStream, ProbeError> {
+    let work = async { open(question).await.map_err(|error| question.io_error(Stage::Connect, &error)) };
+    question.bound(Stage::Connect, work).await
 }
 
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
+async fn open(question: &Question) -> io::Result<TcpStream> {
+    let socket = match question.address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_zero_linger()?;
-    socket.connect(address).await
+    if let Some(source) = question.source() {
+        bind_late(&socket)?;
+        socket.bind(source)?;
+    }
+    socket.connect(question.address).await
+}
+
+/// Lets the port of a bound socket be chosen when it connects (`IP_BIND_ADDRESS_NO_PORT`, Linux 4.2): two probes from one
+/// address to different servers may then share a port, and 28,000 ports are enough for any number of servers.
+fn bind_late(socket: &TcpSocket) -> io::Result<()> {
+    Ok(setsockopt(socket, IpBindAddressNoPort, &true)?)
 }

@@ -13,6 +13,10 @@ use std::time::Duration;
 pub enum Stage {
     /// Waiting for the TCP handshake.
     Connect,
+    /// Waiting for the TLS handshake.
+    Tls,
+    /// Waiting for the server's greeting.
+    Greeting,
     /// Waiting for the answer to the request.
     Answer,
 }
@@ -21,6 +25,8 @@ impl fmt::Display for Stage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Connect => "TCP connection",
+            Self::Tls => "end of the TLS handshake",
+            Self::Greeting => "greeting",
             Self::Answer => "answer to the request",
         })
     }
@@ -71,6 +77,40 @@ pub enum ProbeError {
         /// The check's `expect_status`, as text.
         accepted: String,
     },
+    /// The TLS handshake failed: no common version, or a certificate that the check does not accept.
+    #[error("{address}: TLS failed: {detail}")]
+    Tls {
+        /// Who was asked.
+        address: SocketAddr,
+        /// What was wrong with it, and what to do.
+        detail: String,
+    },
+    /// The body of an HTTP answer does not contain what the check looks for.
+    #[error("{address}: the first {read_bytes} bytes of the body do not match {pattern:?}")]
+    Body {
+        /// Who was asked.
+        address: SocketAddr,
+        /// The check's `expect_body`.
+        pattern: String,
+        /// How much of the body was looked at.
+        read_bytes: usize,
+    },
+    /// The target answered in its protocol that it does not serve.
+    #[error("{address} says: {says}")]
+    Says {
+        /// Who was asked.
+        address: SocketAddr,
+        /// Its words, or what they mean.
+        says: String,
+    },
+    /// The check's command did not end with status 0.
+    #[error("the command for {address} {detail}")]
+    Command {
+        /// Whom it was to look at.
+        address: SocketAddr,
+        /// How it ended, and the first line that it wrote.
+        detail: String,
+    },
     /// The answer is not of the check's protocol.
     #[error("{address} gave a malformed answer: {detail} (does another protocol, such as TLS, run there?)")]
     Malformed {
@@ -117,6 +157,14 @@ pub enum ProbeError {
         /// What is wrong.
         detail: String,
     },
+    /// The node lacks something that the check needs, such as a file. Says nothing about the target.
+    #[error("{address} was not asked: {detail}")]
+    NotAsked {
+        /// Who was to be asked.
+        address: SocketAddr,
+        /// What is missing, and what to do.
+        detail: String,
+    },
     /// Any other error of the connection.
     #[error("{address}: no {stage}: {detail}")]
     Io {
@@ -153,12 +201,19 @@ impl ProbeError {
     /// Without this a node that runs out of file descriptors would take every backend out of service at once.
     pub fn is_inconclusive(&self) -> bool {
         match self {
-            Self::TooManyOpenFiles { .. } | Self::OutOfMemory { .. } | Self::Request { .. } => true,
+            Self::TooManyOpenFiles { .. }
+            | Self::OutOfMemory { .. }
+            | Self::Request { .. }
+            | Self::NotAsked { .. } => true,
             Self::Refused { .. }
             | Self::TimedOut { .. }
             | Self::Closed { .. }
             | Self::Unreachable { .. }
             | Self::Status { .. }
+            | Self::Tls { .. }
+            | Self::Body { .. }
+            | Self::Says { .. }
+            | Self::Command { .. }
             | Self::Malformed { .. }
             | Self::TooLarge { .. }
             | Self::Io { .. } => false,

@@ -18,7 +18,8 @@ use crate::model::{HttpCheck, StatusSet};
 
 use super::connect::connect;
 use super::error::Close;
-use super::{Deadline, ProbeError, Stage};
+use super::{ProbeError, Question, Stage, tls};
+use crate::health::finding::Answer;
 
 /// Most bytes of the status line and headers of an answer.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -37,13 +38,14 @@ const AGENT: &str = "lbd-check";
 /// The body says nothing. It is read, up to [`MAX_BODY_BYTES`] and the deadline, only to let the server finish
 /// an ordinary page without an error in its log.
 pub(super) async fn probe(
-    address: SocketAddr,
+    question: &Question,
     check: &HttpCheck,
-    deadline: Deadline,
-) -> Result<Duration, ProbeError> {
+    _tls: &mut tls::Connector,
+) -> Result<Answer, ProbeError> {
+    let address = question.address;
     let request = request(address, check)?;
-    let stream = connect(address, deadline).await?;
-    let name = |error: hyper::Error| name_error(address, deadline.timeout, &error);
+    let stream = connect(question).await?;
+    let name = |error: hyper::Error| name_error(address, question.timeout, &error);
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
@@ -53,11 +55,11 @@ pub(super) async fn probe(
 
     let exchange = async {
         let answer = sender.send_request(request);
-        let response = deadline.bound(address, Stage::Answer, async { answer.await.map_err(name) }).await?;
-        let latency = deadline.elapsed();
+        let response = question.bound(Stage::Answer, async { answer.await.map_err(name) }).await?;
+        let latency = question.elapsed();
         judge(address, &check.expect_status, response.status().as_u16())?;
-        let _ended_or_late = tokio::time::timeout_at(deadline.end(), drain(response.into_body())).await;
-        Ok(latency)
+        let _ended_or_late = tokio::time::timeout_at(question.end(), drain(response.into_body())).await;
+        Ok(latency.into())
     };
     drive(exchange, connection).await
 }

@@ -1,72 +1,74 @@
 //! Probes: one question to one target, one answer.
 //!
-//! Role: the IO of the checks. One file a kind; a new kind is a file and an arm in [`probe`]. Imports `model`.
-//! Always holds: a probe ends within the check's timeout, holds one socket at most, and starts no task that
-//! outlives it (dropping the future closes the socket).
+//! Role: the IO of the checks. One module a kind; a new kind is a module and an arm in [`Prober::probe`]. Imports `model`
+//! and `finding`.
+//! Always holds: a probe ends within the check's timeout, holds one socket at most, and starts no task or process that
+//! outlives it (dropping the future closes the socket); what a prober keeps between two probes goes when it is dropped.
 
+mod agent;
 mod connect;
+mod dns;
 mod error;
+mod exec;
+mod grpc;
 mod http;
+mod mysql;
+mod question;
 mod tcp;
+mod tls;
+mod udp;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::time::Instant;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
+use super::finding::Answer;
+use super::group::Ask;
 use crate::model::{Check, CheckKind};
 
 pub use error::{ProbeError, Stage};
+use question::Question;
 
-/// Asks `address` what `check` says, and returns how long the answer took.
-///
-/// `address` is used as it is: a port override of the check is for the caller to apply. `interval`, `rise` and
-/// `fall` mean nothing here.
-///
-/// # Errors
-/// Any [`ProbeError`]; [`ProbeError::is_inconclusive`] tells those that say nothing about the target.
-pub async fn probe(address: SocketAddr, check: &Check) -> Result<Duration, ProbeError> {
-    let deadline = Deadline::after(check.timeout);
-    match &check.kind {
-        CheckKind::Tcp => tcp::probe(address, deadline).await,
-        CheckKind::Http(http) => http::probe(address, http, deadline).await,
+/// Asks one address what a check says, again and again.
+pub struct Prober {
+    address: SocketAddr,
+    check: Arc<Check>,
+    /// TLS as the check wants it, once it was needed.
+    tls: tls::Connector,
+    /// The connection to a database.
+    database: mysql::Session,
+}
+
+impl Prober {
+    /// One that has not asked yet. `address` is used as it is: a port override of the check is for the caller to apply.
+    pub fn new(address: SocketAddr, check: Arc<Check>) -> Self {
+        Self { address, check, tls: tls::Connector::default(), database: mysql::Session::default() }
+    }
+
+    /// Asks once. `interval`, `rise` and `fall` of the check mean nothing here.
+    ///
+    /// # Errors
+    /// Any [`ProbeError`]; [`ProbeError::is_inconclusive`] tells those that say nothing about the target.
+    pub async fn probe(&mut self) -> Result<Answer, ProbeError> {
+        let question = Question::new(self.address, self.check.source, self.check.timeout);
+        match &self.check.kind {
+            CheckKind::Tcp => tcp::probe(&question).await,
+            CheckKind::Http(http) => http::probe(&question, http, &mut self.tls).await,
+            CheckKind::Udp(udp) => udp::probe(&question, udp).await,
+            CheckKind::Dns(dns) => dns::probe(&question, dns).await,
+            CheckKind::Grpc(grpc) => grpc::probe(&question, grpc, &mut self.tls).await,
+            CheckKind::Mysql(mysql) => mysql::probe(&question, mysql, &mut self.database).await,
+            CheckKind::Exec(exec) => exec::probe(&question, exec).await,
+            CheckKind::Agent(agent) => agent::probe(&question, agent).await,
+        }
     }
 }
 
-/// When a probe started and how long it may take.
-#[derive(Clone, Copy, Debug)]
-struct Deadline {
-    start: Instant,
-    timeout: Duration,
-}
-
-impl Deadline {
-    fn after(timeout: Duration) -> Self {
-        Self { start: Instant::now(), timeout }
-    }
-
-    /// Time since the start.
-    fn elapsed(self) -> Duration {
-        self.start.elapsed()
-    }
-
-    /// When it passes.
-    fn end(self) -> Instant {
-        self.start + self.timeout
-    }
-
-    /// Runs `work` until it ends or the deadline passes; `stage` names what was being waited for.
-    async fn bound<T>(
-        self,
-        address: SocketAddr,
-        stage: Stage,
-        work: impl Future<Output = Result<T, ProbeError>>,
-    ) -> Result<T, ProbeError> {
-        tokio::time::timeout_at(self.end(), work).await.unwrap_or(Err(ProbeError::TimedOut {
-            address,
-            stage,
-            timeout: self.timeout,
-        }))
+impl Ask for Prober {
+    fn ask(&mut self) -> BoxFuture<'_, Result<Answer, ProbeError>> {
+        self.probe().boxed()
     }
 }
 

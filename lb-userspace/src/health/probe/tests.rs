@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::error::Close;
 use super::*;
@@ -18,7 +19,7 @@ const AMPLE: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(100);
 
 fn check(kind: CheckKind, timeout: Duration) -> Check {
-    Check { kind, interval: Duration::from_secs(20), timeout, rise: 2, fall: 3, port: None }
+    Check { interval: Duration::from_secs(20), timeout, ..Check::new(kind) }
 }
 
 fn http(timeout: Duration) -> Check {
@@ -27,8 +28,14 @@ fn http(timeout: Duration) -> Check {
         path: "/healthz?deep=1".to_owned(),
         host: None,
         expect_status: StatusSet(vec![(200, 299), (304, 304)]),
+        ..HttpCheck::default()
     });
     check(kind, timeout)
+}
+
+/// Asks once; how long the answer took.
+async fn probe(address: SocketAddr, check: &Check) -> Result<Duration, ProbeError> {
+    Prober::new(address, Arc::new(check.clone())).probe().await.map(|answer| answer.latency)
 }
 
 /// Listens, hands the first connection to `handle`, and gives what that returned.

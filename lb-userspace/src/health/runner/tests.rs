@@ -5,9 +5,12 @@ use std::ops::AddAssign;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::health::finding::Answer;
 use crate::health::machine::{Event, Streak};
 use crate::health::probe::{ProbeError, Stage};
 use crate::model::CheckKind;
@@ -80,10 +83,26 @@ async fn ask(world: SharedWorld, address: SocketAddr, timeout: Duration) -> Resu
     }
 }
 
+/// Asks one address of a [`World`].
+struct Asker {
+    world: SharedWorld,
+    address: SocketAddr,
+    timeout: Duration,
+}
+
+impl Ask for Asker {
+    fn ask(&mut self) -> BoxFuture<'_, Result<Answer, ProbeError>> {
+        let answer = ask(Arc::clone(&self.world), self.address, self.timeout);
+        answer.map_ok(Answer::from).boxed()
+    }
+}
+
 fn runner_in(world: &SharedWorld, max_probes: usize) -> (Runner, mpsc::Receiver<HealthEvent>) {
     let world = Arc::clone(world);
-    let probe = move |address, check: Arc<Check>| ask(Arc::clone(&world), address, check.timeout).boxed();
-    Runner::with_probe(Box::new(probe), max_probes)
+    let make = move |address, check: Arc<Check>| {
+        Box::new(Asker { world: Arc::clone(&world), address, timeout: check.timeout }) as Box<dyn Ask>
+    };
+    Runner::with_askers(Box::new(make), max_probes)
 }
 
 fn new_world() -> SharedWorld {
@@ -91,7 +110,7 @@ fn new_world() -> SharedWorld {
 }
 
 fn tcp(interval: Duration, timeout: Duration) -> Check {
-    Check { kind: CheckKind::Tcp, interval, timeout, rise: 2, fall: 3, port: None }
+    Check { interval, timeout, ..Check::new(CheckKind::Tcp) }
 }
 
 fn id(index: u32) -> BackendId {
@@ -108,6 +127,12 @@ fn target(index: u32, check: &Arc<Check>, initial: Health) -> Target {
 
 fn targets(count: u32, check: &Arc<Check>, initial: Health) -> Vec<Target> {
     (0..count).map(|index| target(index, check, initial)).collect()
+}
+
+/// The change of state that an event tells of.
+fn turned(event: &HealthEvent) -> (Health, Health) {
+    let transition = event.change.transition.as_ref().unwrap();
+    (transition.from, transition.to)
 }
 
 /// All events that are queued now.
@@ -160,8 +185,9 @@ async fn death_is_detected_within_interval_times_fall_plus_timeout() {
             let found = queued(&mut events);
             assert_eq!(found.len(), COUNT as usize);
             for event in found {
-                assert_eq!((event.transition.from, event.transition.to), (Health::Up, Health::Down));
-                let took = event.transition.at - died[&event.id];
+                let transition = event.change.transition.unwrap();
+                assert_eq!((transition.from, transition.to), (Health::Up, Health::Down));
+                let took = transition.at - died[&event.id];
                 assert!(took <= bound, "{manner:?}, every {interval:?}: {took:?} is over {bound:?}");
             }
         }
@@ -261,7 +287,10 @@ async fn changed_targets_start_again_with_the_state_they_had() {
     assert_eq!(lock(&world).starts[&address(1)].len(), asked_before, "the old address is left alone");
     let found = queued(&mut events);
     assert_eq!(found.len(), 1);
-    assert_eq!((&found[0].id, found[0].address, found[0].transition.to), (&id(1), address(77), Health::Down));
+    assert_eq!(
+        (&found[0].id, found[0].address, turned(&found[0])),
+        (&id(1), address(77), (Health::Up, Health::Down))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,7 +387,7 @@ async fn a_full_event_queue_loses_no_transition() {
     let mut seen = BTreeSet::new();
     while let Ok(event) = tokio::time::timeout(ms(1_000), events.recv()).await {
         let event = event.unwrap();
-        assert_eq!(event.transition.to, Health::Up);
+        assert_eq!(turned(&event).1, Health::Up);
         assert!(seen.insert(event.id), "each once");
     }
     assert_eq!(seen.len(), count as usize);
@@ -391,10 +420,10 @@ async fn a_real_server_goes_up_and_down() {
         check,
         initial: Health::Unknown,
     }]);
-    let up = events.recv().await.unwrap().transition;
-    assert_eq!((up.from, up.to), (Health::Unknown, Health::Up));
+    let up = events.recv().await.unwrap();
+    assert_eq!(turned(&up), (Health::Unknown, Health::Up));
     drop(listener);
     let down = events.recv().await.unwrap();
-    assert_eq!((down.transition.from, down.transition.to), (Health::Up, Health::Down));
+    assert_eq!(turned(&down), (Health::Up, Health::Down));
     assert!(matches!(down.last_result.event, Event::Bad(ProbeError::Refused { .. })), "{down:?}");
 }

@@ -1,0 +1,154 @@
+//! Whom every pool serves: the health of its backends as its policy judges it.
+//!
+//! Always holds: backends that share a slot table are judged together, others apart; standbys are served only while their
+//! pool's own backends are not, and only those that their own pool would serve.
+
+use super::desired::{health_of, takes_flows};
+use crate::health::policy::{self, Admission, Member, Reason};
+use crate::health::{BackendId, Health, TargetStatus, WishedState};
+use crate::model::{Backend, Model, OnRoleChange, Pool, Role};
+use crate::reconcile::{BackendName, identity};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// The agent's word on its server's weight.
+const WHOLE_WEIGHT_PERCENT: u8 = 100;
+
+/// What is known when pools are judged.
+pub struct Known<'a> {
+    /// The configuration.
+    pub model: &'a Model,
+    /// What checks say.
+    pub checked: &'a BTreeMap<BackendId, TargetStatus>,
+    /// Identities of backends that slots name.
+    pub in_use: &'a BTreeSet<u64>,
+    /// The time.
+    pub now: Instant,
+}
+
+/// How one slot table's backends were judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Name of the pool.
+    pub pool: String,
+    /// The family of its backends; none if they share a table whatever their family.
+    pub ipv4: Option<bool>,
+    /// Why those are served who are.
+    pub reason: Reason,
+    /// Backends that are fit to be served.
+    pub fit: usize,
+    /// Backends that were judged: the pool's own that take flows as far as the operator is concerned.
+    pub total: usize,
+}
+
+/// Whom every pool serves.
+#[derive(Clone, Debug, Default)]
+pub struct Admissions {
+    /// Who is given new flows.
+    pub served: BTreeSet<BackendName>,
+    /// Whose weight counts for so many percent only.
+    pub percents: BTreeMap<BackendName, u8>,
+    /// Whose connections are given up, for another reason than having been down for long.
+    pub given_up: BTreeSet<BackendName>,
+    /// How each table was judged.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Judges every pool.
+pub fn admit(known: &Known<'_>) -> Admissions {
+    let mut all = Admissions::default();
+    for (name, pool) in &known.model.pools {
+        let groups: &[Option<bool>] =
+            if pool.mode.is_tunnel() { &[None] } else { &[Some(true), Some(false)] };
+        for ipv4 in groups {
+            admit_group(known, name, pool, *ipv4, &mut all);
+        }
+    }
+    admit_standbys(known.model, &mut all);
+    all
+}
+
+fn is_of(ipv4: Option<bool>, backend: &Backend) -> bool {
+    ipv4.is_none_or(|ipv4| backend.address.is_ipv4() == ipv4)
+}
+
+/// Judges the own backends of a pool that share a table.
+fn admit_group(known: &Known<'_>, pool_name: &str, pool: &Pool, ipv4: Option<bool>, all: &mut Admissions) {
+    let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none() && is_of(ipv4, backend));
+    let active: Vec<&Backend> = own.filter(|backend| takes_flows(backend)).collect();
+    if active.is_empty() {
+        return;
+    }
+    let members: Vec<Member> = active.iter().map(|backend| member(known, pool_name, backend)).collect();
+    let role = role_of(known.model, pool);
+    let Admission { served, fit, reason } = policy::admit(&pool.policy, role, &members);
+    let somebody = served.contains(&true);
+    for ((backend, member), served) in active.iter().zip(&members).zip(&served) {
+        let name = BackendName { pool: pool_name.to_owned(), name: backend.name.clone() };
+        if let (true, Some(wish)) = (*served, member.wish)
+            && wish.weight_percent != WHOLE_WEIGHT_PERCENT
+        {
+            all.percents.insert(name.clone(), wish.weight_percent);
+        }
+        if *served {
+            all.served.insert(name);
+        } else if somebody && is_given_up(pool, role, member) {
+            all.given_up.insert(name);
+        }
+    }
+    let pool = pool_name.to_owned();
+    all.verdicts.push(Verdict { pool, ipv4, reason, fit, total: active.len() });
+}
+
+fn member(known: &Known<'_>, pool: &str, backend: &Backend) -> Member {
+    let id = BackendId { pool: pool.to_owned(), backend: backend.name.clone() };
+    let status = known.checked.get(&id).map(|target| &target.status);
+    // What a good answer said holds as long as its target is not down.
+    let findings = status.map(|status| &status.findings);
+    Member {
+        health: health_of(known.model, pool, backend, known.checked),
+        serves: known.in_use.contains(&identity(pool, backend).identity),
+        held: status.is_some_and(|status| status.held_for(known.now) > Duration::ZERO),
+        database: findings.and_then(|findings| findings.database),
+        wish: findings.and_then(|findings| findings.wish),
+    }
+}
+
+/// The role that a pool's backends must have.
+fn role_of(model: &Model, pool: &Pool) -> Option<Role> {
+    pool.check.as_ref().and_then(|check| model.checks.get(check)).and_then(crate::model::Check::role)
+}
+
+/// Whether the connections of a backend that is not served are given up although it answers, for its agent says that it is
+/// in maintenance, or for it is a primary no more.
+fn is_given_up(pool: &Pool, role: Option<Role>, member: &Member) -> bool {
+    let in_maintenance = member.wish.is_some_and(|wish| wish.state == WishedState::Maintenance);
+    let was_primary = role == Some(Role::Primary)
+        && pool.policy.on_role_change == OnRoleChange::Reset
+        && member.health == Health::Up
+        && member.database.is_some_and(|database| !database.writable);
+    in_maintenance || was_primary
+}
+
+/// Lets standbys in where a pool falls back to another.
+fn admit_standbys(model: &Model, all: &mut Admissions) {
+    let mut standing_in = Vec::new();
+    for verdict in all.verdicts.iter().filter(|verdict| matches!(verdict.reason, Reason::Fallback(_))) {
+        let Some(pool) = model.pools.get(&verdict.pool) else { continue };
+        for backend in pool.backends.iter().filter(|backend| is_of(verdict.ipv4, backend)) {
+            let Some(origin) = &backend.standby_of else { continue };
+            let origin = BackendName { pool: origin.pool.clone(), name: origin.name.clone() };
+            if all.served.contains(&origin) {
+                let name = BackendName { pool: verdict.pool.clone(), name: backend.name.clone() };
+                standing_in.push((name, all.percents.get(&origin).copied()));
+            }
+        }
+    }
+    for (name, percent) in standing_in {
+        all.percents.extend(percent.map(|percent| (name.clone(), percent)));
+        all.served.insert(name);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Whom pools serve, from a configuration and what checks say.
+
+use super::*;
+use crate::health::machine::{Event, Machine};
+use crate::health::{Answer, Database, Findings, Wish};
+use crate::reconcile::identity;
+use std::path::Path;
+
+const FILE: &str = r#"
+    [node]
+    interfaces = ["eth0"]
+    [checks.tcp]
+    kind = "tcp"
+    [checks.primary]
+    kind = "mysql"
+    user = "lb_check"
+    role = "primary"
+    [pools.web]
+    mode = "nat"
+    check = "tcp"
+    on_all_down = "fallback:spare"
+    backends = [
+        { name = "a", address = "10.0.0.1:80" },
+        { name = "b", address = "10.0.0.2:80" },
+        { name = "six", address = "[fd00::1]:80" },
+    ]
+    [pools.spare]
+    mode = "nat"
+    check = "tcp"
+    backends = [
+        { name = "x", address = "10.0.9.1:80" },
+        { name = "y", address = "10.0.9.2:80", state = "drain" },
+        { name = "b-too", address = "10.0.0.2:80" },
+    ]
+    [pools.db]
+    mode = "nat"
+    check = "primary"
+    on_role_change = "reset"
+    backends = [{ name = "db1", address = "10.0.3.1:3306" }, { name = "db2", address = "10.0.3.2:3306" }]
+"#;
+
+fn model() -> Model {
+    crate::config::parse(FILE, Path::new("test.toml")).unwrap_or_else(|errors| panic!("{errors}")).model
+}
+
+/// What checks say: backends as POOL/NAME, with their health and the findings of their last good answer.
+fn checked(states: &[(&str, Health, Findings)]) -> BTreeMap<BackendId, TargetStatus> {
+    let now = Instant::now();
+    let status = |health, findings: &Findings| {
+        let mut machine = Machine::new(1, 1, health, now);
+        if health == Health::Up {
+            let answer = Answer { latency: Duration::ZERO, findings: findings.clone() };
+            machine.on_event(Event::Good(answer), now);
+        }
+        TargetStatus { address: "10.0.0.1:80".parse().unwrap(), status: machine.status().clone() }
+    };
+    let id = |text: &str| {
+        let (pool, backend) = text.split_once('/').unwrap();
+        BackendId { pool: pool.to_owned(), backend: backend.to_owned() }
+    };
+    states.iter().map(|(name, health, findings)| (id(name), status(*health, findings))).collect()
+}
+
+fn plain(states: &[(&str, Health)]) -> BTreeMap<BackendId, TargetStatus> {
+    let states: Vec<_> = states.iter().map(|(name, health)| (*name, *health, Findings::default())).collect();
+    checked(&states)
+}
+
+fn judge(checked: &BTreeMap<BackendId, TargetStatus>, in_use: &[(&str, &str)]) -> Admissions {
+    let model = model();
+    let used = in_use.iter().map(|(pool, name)| {
+        let backend = model.pools[*pool].backends.iter().find(|backend| backend.name == *name).unwrap();
+        identity(pool, backend).identity
+    });
+    let in_use = used.collect();
+    admit(&Known { model: &model, checked, in_use: &in_use, now: Instant::now() })
+}
+
+fn served<'a>(admissions: &'a Admissions, pool: &str) -> Vec<&'a str> {
+    let of_pool = admissions.served.iter().filter(|name| name.pool == pool);
+    of_pool.map(|name| name.name.as_str()).collect()
+}
+
+fn reasons(admissions: &Admissions, pool: &str) -> Vec<(Option<bool>, Reason)> {
+    let of_pool = admissions.verdicts.iter().filter(|verdict| verdict.pool == pool);
+    of_pool.map(|verdict| (verdict.ipv4, verdict.reason.clone())).collect()
+}
+
+#[test]
+fn standbys_are_another_pools_backends_except_those_that_the_pool_has_itself() {
+    let model = model();
+    let names: Vec<&str> = model.pools["web"].backends.iter().map(|backend| backend.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "six", "spare/x", "spare/y"]);
+}
+
+#[test]
+fn standbys_serve_while_the_own_backends_of_their_family_are_down() {
+    use Health::{Down, Up};
+    let up = [("web/a", Up), ("web/b", Down), ("web/six", Up), ("spare/x", Up), ("spare/b-too", Up)];
+    let admissions = judge(&plain(&up), &[]);
+    assert_eq!(served(&admissions, "web"), ["a", "six"]);
+
+    let down = [("web/a", Down), ("web/b", Down), ("web/six", Up), ("spare/x", Up), ("spare/b-too", Up)];
+    let admissions = judge(&plain(&down), &[]);
+    // `y` is drained in its own pool.
+    assert_eq!(served(&admissions, "web"), ["six", "spare/x"]);
+    let fallback = Reason::Fallback("spare".to_owned());
+    assert_eq!(reasons(&admissions, "web"), [(Some(true), fallback), (Some(false), Reason::Healthy)]);
+
+    let all_down =
+        [("web/a", Down), ("web/b", Down), ("web/six", Up), ("spare/x", Down), ("spare/b-too", Up)];
+    assert_eq!(
+        served(&judge(&plain(&all_down), &[]), "web"),
+        ["six"],
+        "a standby that is down serves nobody"
+    );
+}
+
+fn database(writable: bool) -> Findings {
+    Findings { database: Some(Database { writable, lag: None }), ..Findings::default() }
+}
+
+#[test]
+fn a_promotion_moves_a_pool_of_primaries_and_gives_up_the_connections_to_the_former_one() {
+    let db = [("db/db1", Health::Up, database(true)), ("db/db2", Health::Up, database(false))];
+    let admissions = judge(&checked(&db), &[("db", "db1")]);
+    assert_eq!(served(&admissions, "db"), ["db1"]);
+    // A replica that never was the primary has no connections to give up, and naming it does no harm.
+    let promoted = [("db/db1", Health::Up, database(false)), ("db/db2", Health::Up, database(true))];
+    let admissions = judge(&checked(&promoted), &[("db", "db1")]);
+    assert_eq!(served(&admissions, "db"), ["db2"]);
+    let given_up: Vec<&str> = admissions.given_up.iter().map(|name| name.name.as_str()).collect();
+    assert_eq!(given_up, ["db1"]);
+}
+
+#[test]
+fn without_a_primary_connections_stay_and_new_ones_are_refused() {
+    let db = [("db/db1", Health::Up, database(false)), ("db/db2", Health::Up, database(false))];
+    let admissions = judge(&checked(&db), &[("db", "db1")]);
+    assert!(served(&admissions, "db").is_empty() && admissions.given_up.is_empty());
+    assert_eq!(reasons(&admissions, "db"), [(Some(true), Reason::Dropped)]);
+}
+
+#[test]
+fn an_agent_has_its_weight_its_drain_and_its_maintenance() {
+    let wish = |weight_percent, state| Findings {
+        wish: Some(Wish { weight_percent, state }),
+        ..Findings::default()
+    };
+    let a = |findings| [("web/a", Health::Up, findings), ("web/b", Health::Up, Findings::default())];
+    let admissions = judge(&checked(&a(wish(25, WishedState::Ready))), &[]);
+    let percents: Vec<_> =
+        admissions.percents.iter().map(|(name, percent)| (name.name.as_str(), *percent)).collect();
+    assert_eq!((served(&admissions, "web"), percents), (vec!["a", "b", "six"], vec![("a", 25)]));
+    let admissions = judge(&checked(&a(wish(100, WishedState::Drain))), &[]);
+    assert_eq!(served(&admissions, "web"), ["b", "six"]);
+    assert!(admissions.given_up.is_empty());
+    let admissions = judge(&checked(&a(wish(100, WishedState::Maintenance))), &[]);
+    assert!(admissions.given_up.iter().any(|name| name.name == "a"));
+}

@@ -1,0 +1,70 @@
+//! What a pool does when few or none of its backends are healthy, and when its primary changes.
+
+use crate::config::bounds::{MIN_HEALTHY, PANIC_THRESHOLD};
+use crate::config::field::Field;
+use crate::config::problem::{Problems, quoted};
+use crate::config::source::At;
+use crate::config::table::TableReader;
+use crate::model::{OnAllDown, OnRoleChange, Policy};
+
+const ROLE_CHANGE_CHOICES: [(&str, OnRoleChange); 2] =
+    [("keep", OnRoleChange::Keep), ("reset", OnRoleChange::Reset)];
+
+/// A policy and where its parts are written. `None` is a default, or what could not be read.
+pub(in crate::config) struct PolicyDraft {
+    pub on_all_down: Option<At<OnAllDown>>,
+    pub min_healthy: Option<At<u32>>,
+    pub panic_threshold: Option<At<u32>>,
+    pub on_role_change: Option<At<OnRoleChange>>,
+}
+
+impl PolicyDraft {
+    pub fn read(reader: &mut TableReader<'_>, problems: &mut Problems) -> Self {
+        Self {
+            on_all_down: reader.optional("on_all_down").and_then(|field| read_on_all_down(field, problems)),
+            min_healthy: reader
+                .optional("min_healthy")
+                .and_then(|field| field.integer(&MIN_HEALTHY, problems)),
+            panic_threshold: reader
+                .optional("panic_threshold")
+                .and_then(|field| field.integer(&PANIC_THRESHOLD, problems)),
+            on_role_change: reader
+                .optional("on_role_change")
+                .and_then(|field| field.choice(&ROLE_CHANGE_CHOICES, problems)),
+        }
+    }
+
+    /// The pool that new connections go to when nobody is healthy, and where it is written.
+    pub fn fallback(&self) -> Option<At<&str>> {
+        let on_all_down = self.on_all_down.as_ref()?;
+        match &on_all_down.value {
+            OnAllDown::Fallback(pool) => Some(At::new(pool.as_str(), on_all_down.span.clone())),
+            OnAllDown::Drop | OnAllDown::FailOpen => None,
+        }
+    }
+
+    pub fn into_policy(self) -> Policy {
+        let defaults = Policy::default();
+        Policy {
+            on_all_down: self.on_all_down.map_or(defaults.on_all_down, |at| at.value),
+            min_healthy: self.min_healthy.map_or(defaults.min_healthy, |at| at.value),
+            panic_percent: self.panic_threshold.map_or(defaults.panic_percent, |at| at.value),
+            on_role_change: self.on_role_change.map_or(defaults.on_role_change, |at| at.value),
+        }
+    }
+}
+
+fn read_on_all_down(field: Field<'_>, problems: &mut Problems) -> Option<At<OnAllDown>> {
+    let text = field.string(problems)?;
+    let value = match text.value.split_once(':') {
+        None if text.value == "drop" => OnAllDown::Drop,
+        None if text.value == "fail-open" => OnAllDown::FailOpen,
+        Some(("fallback", pool)) if !pool.is_empty() => OnAllDown::Fallback(pool.to_owned()),
+        _ => {
+            let message = format!("`on_all_down`: {} is not a choice", quoted(text.value));
+            let hint = "the choices are \"drop\", \"fail-open\" and \"fallback:POOL\"";
+            return field.refuse(message, hint, problems);
+        }
+    };
+    Some(At::new(value, text.span))
+}

@@ -1,0 +1,4 @@
+//! TODO helper.
+
+#[derive(Default)]
+pub(super) struct Connector {}
