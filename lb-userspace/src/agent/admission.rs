@@ -1,7 +1,7 @@
 //! Whom every pool serves: the health of its backends as its policy judges it.
 //!
-//! Always holds: backends that share a slot table are judged together, others apart; standbys are served only while their
-//! pool's own backends are not, and only those that their own pool would serve.
+//! Always holds: backends that share a slot table are judged together, others apart; who stands in from another pool is
+//! served only while too few of the pool's own backends are fit, and only if that other pool serves it.
 
 use super::desired::{health_of, takes_flows};
 use crate::health::policy::{self, Admission, Member, Reason};
@@ -130,15 +130,20 @@ fn is_given_up(pool: &Pool, role: Option<Role>, member: &Member) -> bool {
     in_maintenance || was_primary
 }
 
-/// Lets standbys in where a pool falls back to another.
+/// Lets those in whom the other pool serves, where a pool falls back to it: standbys, and own backends that it has too.
 fn admit_standbys(model: &Model, all: &mut Admissions) {
     let mut standing_in = Vec::new();
-    for verdict in all.verdicts.iter().filter(|verdict| matches!(verdict.reason, Reason::Fallback(_))) {
-        let Some(pool) = model.pools.get(&verdict.pool) else { continue };
+    for verdict in &all.verdicts {
+        let (Reason::Fallback(fallback), Some(pool)) = (&verdict.reason, model.pools.get(&verdict.pool))
+        else {
+            continue;
+        };
+        let Some(other) = model.pools.get(fallback) else { continue };
         for backend in pool.backends.iter().filter(|backend| is_of(verdict.ipv4, backend)) {
-            let Some(origin) = &backend.standby_of else { continue };
-            let origin = BackendName { pool: origin.pool.clone(), name: origin.name.clone() };
-            if all.served.contains(&origin) {
+            let is_same = |other: &&Backend| (other.address, other.port) == (backend.address, backend.port);
+            let Some(origin) = other.backends.iter().find(is_same) else { continue };
+            let origin = BackendName { pool: fallback.clone(), name: origin.name.clone() };
+            if takes_flows(backend) && all.served.contains(&origin) {
                 let name = BackendName { pool: verdict.pool.clone(), name: backend.name.clone() };
                 standing_in.push((name, all.percents.get(&origin).copied()));
             }
@@ -146,6 +151,7 @@ fn admit_standbys(model: &Model, all: &mut Admissions) {
     }
     for (name, percent) in standing_in {
         all.percents.extend(percent.map(|percent| (name.clone(), percent)));
+        all.given_up.remove(&name);
         all.served.insert(name);
     }
 }

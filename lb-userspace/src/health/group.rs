@@ -17,6 +17,7 @@ use crate::model::Check;
 use super::finding::Answer;
 use super::machine::{Event, LastResult, Machine};
 use super::probe::ProbeError;
+use super::punctuality::Clock;
 use super::runner::{BackendId, HealthEvent};
 use super::schedule::Schedule;
 
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) permits: Semaphore,
     /// Where transitions go.
     pub(super) events: mpsc::Sender<HealthEvent>,
+    /// How punctual the probes are.
+    pub(super) clock: Clock,
     /// When the node last said that it cannot probe.
     pub(super) last_warning: Mutex<Option<Instant>>,
 }
@@ -93,6 +96,7 @@ pub(super) async fn run(group: Arc<Group>, shared: Arc<Shared>, mut schedule: Sc
     loop {
         tokio::time::sleep_until(schedule.due()).await;
         let Ok(permit) = shared.permits.acquire().await else { return };
+        shared.clock.note(schedule.due().elapsed(), group.check.interval);
         let event = Event::from(asker.ask().await);
         drop(permit);
 

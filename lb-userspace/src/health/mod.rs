@@ -13,10 +13,12 @@ mod history;
 pub mod machine;
 pub mod policy;
 pub mod probe;
+mod punctuality;
 mod runner;
 mod schedule;
 
 pub use finding::{Answer, Database, Findings, Wish, WishedState};
 pub use history::KEPT as KEPT_RESULTS;
 pub use machine::{Change, Health, LastResult, Status, Streak, Transition};
+pub use punctuality::Punctuality;
 pub use runner::{BackendId, HealthEvent, Load, MAX_PROBES, MAX_QUEUED_EVENTS, Runner, Target, TargetStatus};

@@ -19,6 +19,7 @@ use crate::model::Check;
 use super::group::{self, Ask, Group, MakeAsk, Shared};
 use super::machine::{Change, Health, LastResult, Machine, Status};
 use super::probe::Prober;
+use super::punctuality::{Clock, Punctuality};
 use super::schedule::Schedule;
 
 /// Most probes at once. With fewer than twice as many file descriptors allowed, half of those.
@@ -132,7 +133,13 @@ impl Runner {
     fn with_askers(make_ask: Box<MakeAsk>, max_probes: usize) -> (Self, mpsc::Receiver<HealthEvent>) {
         let (events, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
         let permits = Semaphore::new(max_probes);
-        let shared = Arc::new(Shared { make_ask, permits, events, last_warning: Mutex::new(None) });
+        let shared = Arc::new(Shared {
+            make_ask,
+            permits,
+            events,
+            clock: Clock::default(),
+            last_warning: Mutex::new(None),
+        });
         let runner = Self { runtime: Handle::current(), shared, max_probes, groups: HashMap::new() };
         (runner, receiver)
     }
@@ -180,6 +187,11 @@ impl Runner {
             }
         }
         Vec::new()
+    }
+
+    /// How punctual the probes have been.
+    pub fn punctuality(&self) -> Punctuality {
+        self.shared.clock.read()
     }
 
     /// How close the runner is to its limits.

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: how fast the datapath is, and how fast a slot table is built.
+//! `cargo xtask bench`: how fast the datapath is, how fast a slot table is built, what checks cost.
 //!
 //! Role: one command; the benches are targets of their packages. Imports `privilege`, `setup`, `workspace`.
 
@@ -38,6 +38,12 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// What checking 5,000 backends once a second costs the agent
+    Health {
+        /// The figures as JSON, and nothing else, on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Time to build a slot table of 1,000 backends
     Maglev,
 }
@@ -50,6 +56,7 @@ pub fn command(args: &BenchArgs) -> Result<ExitCode> {
     match &args.bench {
         Bench::Datapath { json, against } => datapath(*json, against.as_deref())?,
         Bench::Flows { json } => flows(*json)?,
+        Bench::Health { json } => health(*json)?,
         Bench::Maglev => workspace::run(&mut workspace::cargo([
             "bench",
             "-p",
@@ -81,6 +88,15 @@ fn flows(json: bool) -> Result<()> {
     setup::ensure(&[Group::Toolchain])?;
     let mut command = workspace::cargo(["bench", "-p", "lb-userspace", "--bench", "flows", "--"]);
     run_as_root(&mut command, "fill a BPF map")?;
+    if json {
+        command.arg("--json");
+    }
+    workspace::run(&mut command)
+}
+
+fn health(json: bool) -> Result<()> {
+    setup::ensure(&[Group::Toolchain])?;
+    let mut command = workspace::cargo(["bench", "-p", "lb-userspace", "--bench", "health", "--"]);
     if json {
         command.arg("--json");
     }

@@ -37,6 +37,15 @@ const FILE: &str = r#"
     check = "primary"
     on_role_change = "reset"
     backends = [{ name = "db1", address = "10.0.3.1:3306" }, { name = "db2", address = "10.0.3.2:3306" }]
+    [checks.replica]
+    kind = "mysql"
+    user = "lb_check"
+    role = "replica"
+    [pools.reads]
+    mode = "nat"
+    check = "replica"
+    on_all_down = "fallback:db"
+    backends = [{ name = "r1", address = "10.0.3.1:3306" }, { name = "r2", address = "10.0.3.2:3306" }]
 "#;
 
 fn model() -> Model {
@@ -96,11 +105,11 @@ fn standbys_are_another_pools_backends_except_those_that_the_pool_has_itself() {
 #[test]
 fn standbys_serve_while_the_own_backends_of_their_family_are_down() {
     use Health::{Down, Up};
-    let up = [("web/a", Up), ("web/b", Down), ("web/six", Up), ("spare/x", Up), ("spare/b-too", Up)];
+    let up = [("web/a", Up), ("web/b", Down), ("web/six", Up), ("spare/x", Up), ("spare/b-too", Down)];
     let admissions = judge(&plain(&up), &[]);
     assert_eq!(served(&admissions, "web"), ["a", "six"]);
 
-    let down = [("web/a", Down), ("web/b", Down), ("web/six", Up), ("spare/x", Up), ("spare/b-too", Up)];
+    let down = [("web/a", Down), ("web/b", Down), ("web/six", Up), ("spare/x", Up), ("spare/b-too", Down)];
     let admissions = judge(&plain(&down), &[]);
     // `y` is drained in its own pool.
     assert_eq!(served(&admissions, "web"), ["six", "spare/x"]);
@@ -108,7 +117,7 @@ fn standbys_serve_while_the_own_backends_of_their_family_are_down() {
     assert_eq!(reasons(&admissions, "web"), [(Some(true), fallback), (Some(false), Reason::Healthy)]);
 
     let all_down =
-        [("web/a", Down), ("web/b", Down), ("web/six", Up), ("spare/x", Down), ("spare/b-too", Up)];
+        [("web/a", Down), ("web/b", Down), ("web/six", Up), ("spare/x", Down), ("spare/b-too", Down)];
     assert_eq!(
         served(&judge(&plain(&all_down), &[]), "web"),
         ["six"],
@@ -139,6 +148,20 @@ fn without_a_primary_connections_stay_and_new_ones_are_refused() {
     let admissions = judge(&checked(&db), &[("db", "db1")]);
     assert!(served(&admissions, "db").is_empty() && admissions.given_up.is_empty());
     assert_eq!(reasons(&admissions, "db"), [(Some(true), Reason::Dropped)]);
+}
+
+#[test]
+fn reads_fall_back_to_the_primary_although_both_pools_have_the_same_servers() {
+    let db = |r2| {
+        checked(&[
+            ("db/db1", Health::Up, database(true)),
+            ("db/db2", Health::Up, database(false)),
+            ("reads/r1", Health::Up, database(true)),
+            ("reads/r2", r2, database(false)),
+        ])
+    };
+    assert_eq!(served(&judge(&db(Health::Up), &[]), "reads"), ["r2"]);
+    assert_eq!(served(&judge(&db(Health::Down), &[]), "reads"), ["r1"], "the replica is down");
 }
 
 #[test]
