@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser};
-use lb_tests::programs::{decap, echo, hold, serve, talk};
+use lb_tests::programs::{app, decap, echo, hold, serve, talk};
 
 /// Programs that run inside the hosts of a lab
 #[derive(Parser)]
@@ -23,6 +23,21 @@ enum Arguments {
         /// Address and port for UDP; may be given several times
         #[arg(long, value_name = "ADDRESS:PORT")]
         udp: Vec<SocketAddr>,
+    },
+    /// Answer HTTP by asking databases
+    App {
+        /// The name
+        #[arg(long)]
+        name: String,
+        /// Address and port for HTTP; may be given several times
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Vec<SocketAddr>,
+        /// Where to write
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        primary: SocketAddr,
+        /// Where to read
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        replica: SocketAddr,
     },
     /// Answer connections that last, with a health page that can be told to fail
     Echo {
@@ -97,6 +112,9 @@ impl TalkArgs {
 fn main() -> Result<()> {
     match Arguments::parse() {
         Arguments::Serve { name, listen, udp } => serve::serve(&name, &listen, &udp),
+        Arguments::App { name, listen, primary, replica } => {
+            app::serve(&name, &listen, app::Databases { primary, replica })
+        }
         Arguments::Echo { name, listen, check, control } => echo::serve(&name, &listen, &check, &control),
         Arguments::Talk(args) => talk::talk(&args.plan(), &args.control),
         Arguments::Decap { device } => decap::decap(&device),

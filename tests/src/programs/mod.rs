@@ -2,6 +2,7 @@
 //!
 //! Each module is one subcommand. Imports `http` and, for `hold`, `lab`.
 
+pub mod app;
 pub mod control;
 pub mod decap;
 pub mod echo;

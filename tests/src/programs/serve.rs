@@ -50,13 +50,32 @@ const CHUNK: [u8; 16 << 10] = [b'x'; 16 << 10];
 /// # Errors
 /// When there is nothing to listen on, or an address is taken or not the host's.
 pub fn serve(name: &str, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Result<()> {
+    serve_pages(name, tcp, udp, &|_| None)
+}
+
+/// A page that is made for a request: status line's end and body.
+pub struct Page {
+    /// `200 OK` and so on.
+    pub status: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+/// What makes pages, by their paths; none for the usual answer.
+pub type Pages = dyn Fn(&str) -> Option<Page> + Sync;
+
+/// The same with pages of its own.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_pages(name: &str, tcp: &[SocketAddr], udp: &[SocketAddr], pages: &Pages) -> Result<()> {
     ensure!(!(tcp.is_empty() && udp.is_empty()), "nothing to serve: give --listen or --udp");
     let listeners = tcp.iter().map(|address| listen(*address)).collect::<Result<Vec<_>>>()?;
     let sockets = udp.iter().map(|address| udp::listen(*address)).collect::<Result<Vec<_>>>()?;
     println!("{READY}");
     thread::scope(|scope| {
         for listener in &listeners {
-            scope.spawn(|| accept_all(listener, name));
+            scope.spawn(|| accept_all(listener, name, pages));
         }
         for socket in &sockets {
             scope.spawn(|| {
@@ -90,25 +109,25 @@ fn report(what: &str, result: Result<()>) {
 }
 
 /// Accepts for ever, while there is room.
-fn accept_all(listener: &TcpListener, name: &str) {
+fn accept_all(listener: &TcpListener, name: &str, pages: &Pages) {
     let room = Arc::new(Room::default());
-    let name: Arc<str> = name.into();
-    loop {
-        let place = Room::enter(&room);
-        let (stream, client) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                eprintln!("accept: {error}");
-                continue;
-            }
-        };
-        let name = Arc::clone(&name);
-        let connection = thread::Builder::new().stack_size(STACK_LEN).spawn(move || {
-            let _place = place;
-            report(&format!("connection of {client}"), converse(&stream, &name));
-        });
-        report("starting a thread", connection.map(drop).map_err(Into::into));
-    }
+    thread::scope(|scope| {
+        loop {
+            let place = Room::enter(&room);
+            let (stream, client) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    eprintln!("accept: {error}");
+                    continue;
+                }
+            };
+            let connection = thread::Builder::new().stack_size(STACK_LEN).spawn_scoped(scope, move || {
+                let _place = place;
+                report(&format!("connection of {client}"), converse(&stream, name, pages));
+            });
+            report("starting a thread", connection.map(drop).map_err(Into::into));
+        }
+    });
 }
 
 /// Places for connections.
@@ -149,7 +168,7 @@ struct Request {
 }
 
 /// Answers the requests of one connection.
-fn converse(stream: &TcpStream, name: &str) -> Result<()> {
+fn converse(stream: &TcpStream, name: &str, pages: &Pages) -> Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
     stream.set_write_timeout(Some(IDLE_TIMEOUT))?;
@@ -158,7 +177,7 @@ fn converse(stream: &TcpStream, name: &str) -> Result<()> {
         let Some(request) = read_request(&mut reader)? else { return Ok(()) };
         let skipped = std::io::copy(&mut (&mut reader).take(request.body_len), &mut std::io::sink())?;
         ensure!(skipped == request.body_len, "the connection ended within a request's body");
-        answer(stream, &request, name)?;
+        answer(stream, &request, name, pages(&request.path))?;
         if !request.keep_alive {
             return Ok(());
         }
@@ -221,29 +240,30 @@ enum Answer {
     Name,
     /// 200 and so many bytes.
     Bytes(usize),
-    /// Another status, and our name.
-    Refusal(&'static str),
+    /// This status, and the page or our name.
+    Short(&'static str),
 }
 
 impl Answer {
     fn to(request: &Request) -> Self {
         if !request.is_known_method {
-            return Self::Refusal("405 Method Not Allowed");
+            return Self::Short("405 Method Not Allowed");
         }
         let Some(len) = request.path.strip_prefix("/bytes/") else { return Self::Name };
         match len.parse() {
             Ok(len) if len <= MAX_BODY_LEN => Self::Bytes(len),
-            _ => Self::Refusal("400 Bad Request"),
+            _ => Self::Short("400 Bad Request"),
         }
     }
 }
 
-fn answer(mut stream: &TcpStream, request: &Request, name: &str) -> Result<()> {
-    let own_body = format!("{name}\n");
-    let (status, body_len) = match Answer::to(request) {
+fn answer(mut stream: &TcpStream, request: &Request, name: &str, page: Option<Page>) -> Result<()> {
+    let own_body = page.as_ref().map_or_else(|| format!("{name}\n"), |page| page.body.clone());
+    let answer = page.map_or_else(|| Answer::to(request), |page| Answer::Short(page.status));
+    let (status, body_len) = match answer {
         Answer::Name => ("200 OK", own_body.len()),
         Answer::Bytes(len) => ("200 OK", len),
-        Answer::Refusal(status) => (status, own_body.len()),
+        Answer::Short(status) => (status, own_body.len()),
     };
     let connection = if request.keep_alive { "keep-alive" } else { "close" };
     let mut message = format!(
@@ -251,11 +271,11 @@ fn answer(mut stream: &TcpStream, request: &Request, name: &str) -> Result<()> {
          Connection: {connection}\r\n\r\n"
     );
     let mut filler_len = 0;
-    match Answer::to(request) {
+    match answer {
         _ if request.is_head => {}
         Answer::Bytes(len) => filler_len = len,
         // One write with the head, so that a small answer is one segment.
-        Answer::Name | Answer::Refusal(_) => message.push_str(&own_body),
+        Answer::Name | Answer::Short(_) => message.push_str(&own_body),
     }
     stream.write_all(message.as_bytes())?;
     while filler_len > 0 {
@@ -295,7 +315,7 @@ mod tests {
         };
         assert_eq!(answer("/healthz"), Answer::Name);
         assert_eq!(answer("/bytes/1048576"), Answer::Bytes(1_048_576));
-        assert_eq!(answer("/bytes/-1"), Answer::Refusal("400 Bad Request"));
-        assert_eq!(answer("/bytes/999999999999"), Answer::Refusal("400 Bad Request"));
+        assert_eq!(answer("/bytes/-1"), Answer::Short("400 Bad Request"));
+        assert_eq!(answer("/bytes/999999999999"), Answer::Short("400 Bad Request"));
     }
 }

@@ -14,7 +14,6 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::bed::{Bed, SOON};
-use super::nginx::Nginx;
 
 /// What it logs when packets are taken.
 const READY: &str = "lbd decap ready";
@@ -72,7 +71,7 @@ fn log(process: &Process) -> Result<String> {
 #[test]
 fn nginx_behind_lbd_decap_answers_for_the_vips_of_a_dsr_ipip_pool() -> Result<()> {
     let mut bed = Bed::without_servers(2)?;
-    let _nginx = Nginx::on_every_web(&bed)?;
+    let _nginx = bed.nginx_on_every_web()?;
     for web in &mut bed.fleet.webs {
         web.stop_tunnel_end()?;
     }

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lb_tests::lab::wait_until;
+use lb_tests::nginx::Nginx;
 use lb_userspace::api::types::HealthState;
 
 use super::bed::{Bed, SOON, vip_of_each_mode};
 use super::load::{Load, Request};
-use super::nginx::Nginx;
 
 /// Of the check in the site's configuration: 3 × 200 ms + 200 ms.
 const DETECTION: Duration = Duration::from_millis(800);
@@ -25,7 +25,7 @@ const ANSWERS: usize = 200;
 /// Breaks `web2` under load and checks that requests started after the bound are served by the others.
 fn expect_share_moves(fault: impl FnOnce(&Bed, &[Nginx]) -> Result<()>) -> Result<(Vec<Request>, Instant)> {
     let bed = Bed::without_servers(3)?;
-    let fleet = Nginx::on_every_web(&bed)?;
+    let fleet = bed.nginx_on_every_web()?;
     let _lbd = bed.start()?;
     bed.wait_up()?;
     let load = Load::start(&bed.fleet.client, &vip_of_each_mode(), PATIENCE);

@@ -15,7 +15,6 @@ mod leftovers;
 mod load;
 mod lookups;
 mod modes;
-mod nginx;
 mod nginx_fleet;
 mod restart;
 mod services;

@@ -10,7 +10,6 @@ use lb_tests::site::{HTTP_PORT, Mode};
 
 use super::bed::{Bed, SOON, all_vips};
 use super::load::Load;
-use super::nginx::Nginx;
 
 /// Requests of curl to one VIP: each of three servers is seen, except once in 10^10 times.
 const CURL_REQUESTS: usize = 60;
@@ -43,7 +42,7 @@ fn curl(bed: &Bed, vip: IpAddr) -> Result<BTreeSet<String>> {
 #[test]
 fn curl_sees_all_three_nginx_in_every_mode_and_family() -> Result<()> {
     let bed = Bed::without_servers(3)?;
-    let _fleet = Nginx::on_every_web(&bed)?;
+    let _fleet = bed.nginx_on_every_web()?;
     let _lbd = bed.start()?;
     for vip in all_vips() {
         let seen = curl(&bed, vip)?;
@@ -66,7 +65,7 @@ fn wrk(bed: &Bed, vip: IpAddr, time: Duration) -> Result<u64> {
 #[test]
 fn wrk_has_no_socket_errors_and_only_good_answers_in_every_mode_and_family() -> Result<()> {
     let bed = Bed::without_servers(3)?;
-    let _fleet = Nginx::on_every_web(&bed)?;
+    let _fleet = bed.nginx_on_every_web()?;
     let _lbd = bed.start()?;
     bed.wait_up()?;
     for (index, vip) in all_vips().enumerate() {
@@ -81,7 +80,7 @@ fn wrk_has_no_socket_errors_and_only_good_answers_in_every_mode_and_family() -> 
 #[test]
 fn a_removed_backend_serves_nothing_100_ms_later() -> Result<()> {
     let bed = Bed::without_servers(3)?;
-    let _fleet = Nginx::on_every_web(&bed)?;
+    let _fleet = bed.nginx_on_every_web()?;
     let _lbd = bed.start()?;
     bed.wait_up()?;
     for mode in Mode::ALL {

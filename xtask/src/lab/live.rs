@@ -110,9 +110,11 @@ fn draw_until_interrupted(fleet: &Fleet, counters: &Counters) -> Result<()> {
     }
 }
 
+/// Waits until then, or fails at an interrupt.
+///
 /// # Errors
 /// [`Interrupted`].
-fn wait_interruptibly(until: Instant) -> Result<()> {
+pub fn wait_interruptibly(until: Instant) -> Result<()> {
     loop {
         if interrupted() {
             return Err(Interrupted.into());

@@ -13,6 +13,7 @@ mod leftovers;
 mod live;
 mod report;
 mod sample;
+mod site;
 mod traffic;
 mod unattended;
 mod unbroken;
@@ -40,6 +41,8 @@ pub struct LabArgs {
 enum Lab {
     /// A client, a node with lbd and three web servers, with a live view of who serves
     Web(WebArgs),
+    /// Three tiers: nginx, application servers, MariaDB with replicas; live, or with failures in each tier
+    Site(site::SiteArgs),
     /// Thousands of established connections while backends come, go, drain, flap and change weights
     Churn(unbroken::ChurnArgs),
     /// Backends drained in the middle of downloads
@@ -69,6 +72,7 @@ pub fn command(args: &LabArgs) -> Result<ExitCode> {
     match &args.lab {
         Lab::Web(WebArgs { check, json, prepared: true }) => demo::run(*check, *json),
         Lab::Web(WebArgs { check, json, prepared: false }) => demo(*check, *json),
+        Lab::Site(args) => site::command(args),
         Lab::Churn(args) => unbroken::command("churn", args),
         Lab::Drain(args) => unbroken::command("drain", args),
         Lab::Flood(args) => unbroken::command("flood", args),

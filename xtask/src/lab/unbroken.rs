@@ -191,7 +191,11 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn new(ok: bool, summary: impl Serialize, progress: &Progress) -> Result<Self> {
+    /// How one ended whose summary is this.
+    ///
+    /// # Errors
+    /// When that cannot be written as JSON.
+    pub fn new(ok: bool, summary: impl Serialize, progress: &Progress) -> Result<Self> {
         #[derive(Serialize)]
         struct Timed<T> {
             #[serde(flatten)]
@@ -229,14 +233,21 @@ pub fn command(name: &str, lab: &impl Unbroken) -> Result<ExitCode> {
     let progress = Progress::default();
     let outcome = lab.run(&progress);
     // Whatever happened, the lab is gone now.
-    let outcome = leftovers::check_gone().and(outcome);
+    end(lab.common().json, leftovers::check_gone().and(outcome))
+}
+
+/// Prints how a lab ended; the status to end with.
+///
+/// # Errors
+/// Why it failed, unless it was interrupted.
+pub fn end(json: bool, outcome: Result<Ended>) -> Result<ExitCode> {
     match outcome {
         Ok(ended) => {
-            println!("{}", if lab.common().json { ended.line } else { ended.text });
+            println!("{}", if json { ended.line } else { ended.text });
             Ok(if ended.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(error) => {
-            if lab.common().json {
+            if json {
                 println!("{}", json!({ "ok": false, "error": format!("{error:#}") }));
             }
             if interrupted() {

@@ -1,17 +1,22 @@
 //! Real web servers: nginx as the distribution ships it.
+//!
+//! Imports `http`, `lab` and `site` (for the port).
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::Result;
-use lb_tests::http;
-use lb_tests::lab::{Host, Process, wait_until};
-use lb_tests::site::HTTP_PORT;
+use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
-use super::bed::{Bed, SOON};
+use crate::http;
+use crate::lab::{Host, Process, wait_until};
+use crate::site::HTTP_PORT;
+
+/// Time that it has to answer, on a busy machine too.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An nginx that answers its host's name. One process, so that killing it leaves nothing behind.
 pub struct Nginx {
@@ -20,45 +25,61 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// One on every web server, `web1` first.
-    pub fn on_every_web(bed: &Bed) -> Result<Vec<Self>> {
-        bed.fleet.webs.iter().map(|web| Self::start(bed, &web.host)).collect()
-    }
-
-    /// Starts one; returns when it answers.
-    pub fn start(bed: &Bed, host: &Host) -> Result<Self> {
-        let dir = bed.file(&format!("nginx-{}", host.name()));
+    /// Starts one that keeps its files in a directory of its own under `dir`; `more` is put into its `server` block. Returns
+    /// when it answers.
+    ///
+    /// # Errors
+    /// When nginx is not installed or does not start.
+    pub fn start(host: &Host, dir: &Path, more: &str) -> Result<Self> {
+        let dir = dir.join(format!("nginx-{}", host.name()));
         fs::create_dir_all(&dir)?;
         let (config, sick) = (dir.join("nginx.conf"), dir.join("sick"));
-        fs::write(&config, configuration(host.name(), &sick.to_string_lossy()))?;
+        fs::write(&config, configuration(host.name(), &sick.to_string_lossy(), more))?;
         let mut command = Command::new("nginx");
         command.args(["-e", "stderr", "-g", "daemon off;", "-p"]).arg(&dir).arg("-c").arg(&config);
         let process = host.spawn(command)?;
         let address = SocketAddr::new(IpAddr::from(Ipv4Addr::LOCALHOST), HTTP_PORT);
-        wait_until(&format!("nginx on {}", host.name()), SOON, || {
-            anyhow::ensure!(process.is_alive(), "{}", process.log_tail());
-            Ok(host.enter(|| http::get(address, "/", None, SOON))?.ok().map(drop))
+        wait_until(&format!("nginx on {}", host.name()), START_TIMEOUT, || {
+            ensure!(process.is_alive(), "{}", process.log_tail());
+            Ok(host.enter(|| http::get(address, "/", None, START_TIMEOUT))?.ok().map(drop))
         })?;
         Ok(Self { process, sick })
     }
 
     /// Ends it as a crash would.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
     pub fn kill(&self) -> Result<()> {
         self.process.kill().map(drop)
     }
 
     /// Lets its health page answer 500; everything else goes on as before.
+    ///
+    /// # Errors
+    /// When the file that tells it cannot be written.
     pub fn fall_sick(&self) -> Result<()> {
         Ok(fs::write(&self.sick, "")?)
     }
 
+    /// Lets its health page answer 200 again.
+    ///
+    /// # Errors
+    /// When it was not sick.
+    pub fn recover(&self) -> Result<()> {
+        Ok(fs::remove_file(&self.sick)?)
+    }
+
     /// Lets connections be accepted (by the kernel) and never answered.
+    ///
+    /// # Errors
+    /// When it has ended.
     pub fn freeze(&self) -> Result<()> {
         self.process.signal(Signal::STOP)
     }
 }
 
-fn configuration(name: &str, sick: &str) -> String {
+fn configuration(name: &str, sick: &str, more: &str) -> String {
     format!(
         "master_process off;
 pid nginx.pid;
@@ -80,6 +101,7 @@ http {{
             if (-f {sick}) {{ return 500; }}
             return 200 \"well\\n\";
         }}
+        {more}
         location / {{ return 200 \"{name}\\n\"; }}
     }}
 }}
