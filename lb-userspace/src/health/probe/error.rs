@@ -19,6 +19,8 @@ pub enum Stage {
     Greeting,
     /// Waiting for the answer to the request.
     Answer,
+    /// Waiting for the rest of the answer's body.
+    Body,
 }
 
 impl fmt::Display for Stage {
@@ -28,6 +30,7 @@ impl fmt::Display for Stage {
             Self::Tls => "end of the TLS handshake",
             Self::Greeting => "greeting",
             Self::Answer => "answer to the request",
+            Self::Body => "end of the answer's body",
         })
     }
 }

@@ -1,4 +1,0 @@
-//! TODO helper.
-
-#[derive(Default)]
-pub(super) struct Connector {}
