@@ -74,11 +74,11 @@ async fn stdin_is_empty() {
     shell("! read line", AMPLE).await.unwrap();
 }
 
-/// Blocked and ignored signals by the text of `/proc/PID/status`.
+/// Blocked and ignored signals by the text of `/proc/PID/status`, without those that are the C library's own.
 fn signals(status: &str) -> [u64; 2] {
     ["SigBlk:", "SigIgn:"].map(|key| {
         let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-        u64::from_str_radix(line.trim(), 16).unwrap()
+        u64::from_str_radix(line.trim(), 16).unwrap() & 0x7fff_ffff
     })
 }
 
