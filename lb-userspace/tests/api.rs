@@ -11,6 +11,8 @@ mod cli;
 mod client;
 #[path = "api/drain.rs"]
 mod drain;
+#[path = "api/follow.rs"]
+mod follow;
 #[path = "api/hostile.rs"]
 mod hostile;
 #[path = "api/routes.rs"]

@@ -1,13 +1,14 @@
 //! The agent behind the control socket.
 
 use super::{Agent, edits, report};
-use crate::api::control::Control;
+use crate::api::control::{Control, Seen};
 use crate::api::edit::{AddBackend, BackendId, EditResult, SetState};
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::types::{AdminState, BackendInfo, Event, HealthState, ServiceInfo, Status};
+use crate::api::types::{AdminState, BackendDetail, BackendInfo, Event, HealthState, ServiceInfo, Status};
 use crate::config::edit::{self, BackendSpec};
+use crate::config::suggest::name_hint;
 use crate::dataplane::DataplaneError;
-use crate::model;
+use crate::model::{self, Backend, Model, Pool};
 
 fn internal(error: &DataplaneError) -> ApiError {
     ApiError::new(ErrorCode::Internal, error.to_string())
@@ -48,6 +49,22 @@ fn refuse_the_last(pool: &[BackendInfo], name: &str) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::NeedsForce, message).with_hint(hint))
 }
 
+/// The backend that is meant, and its pool.
+fn find<'a>(model: &'a Model, id: &BackendId) -> Result<(&'a Pool, &'a Backend), ApiError> {
+    let not_found =
+        |message: String, hint: String| ApiError::new(ErrorCode::NotFound, message).with_hint(hint);
+    let pool = model.pools.get(&id.pool).ok_or_else(|| {
+        let names = model.pools.keys().map(String::as_str);
+        not_found(format!("there is no pool {:?}", id.pool), name_hint(&id.pool, names, "there are no pools"))
+    })?;
+    let backend = pool.backends.iter().find(|backend| backend.name == id.name).ok_or_else(|| {
+        let names = pool.backends.iter().map(|backend| backend.name.as_str());
+        let hint = name_hint(&id.name, names, "the pool is empty");
+        not_found(format!("pool {:?} has no backend {:?}", id.pool, id.name), hint)
+    })?;
+    Ok((pool, backend))
+}
+
 impl Control for Agent {
     async fn status(&self) -> Result<Status, ApiError> {
         let state = self.state.lock().await;
@@ -71,10 +88,21 @@ impl Control for Agent {
         report::backends(&state, pool.as_deref()).await.map_err(|error| internal(&error))
     }
 
+    async fn backend(&self, id: BackendId) -> Result<BackendDetail, ApiError> {
+        let state = self.state.lock().await;
+        let (pool, backend) = find(&state.loaded.model, &id)?;
+        report::backend(&state, &id.pool, pool, backend).await.map_err(|error| internal(&error))
+    }
+
     async fn events(&self, limit: u32) -> Result<Vec<Event>, ApiError> {
         let events = self.events.after(0);
         let skipped = events.len().saturating_sub(limit as usize);
         Ok(events.into_iter().skip(skipped).map(report::event).collect())
+    }
+
+    async fn events_after(&self, seen: Seen, limit: u32) -> Result<Vec<Event>, ApiError> {
+        let events = self.events.next(seen.number, seen.unix_time_ms).await;
+        Ok(events.into_iter().take(limit as usize).map(report::event).collect())
     }
 
     async fn add_backend(&self, pool: String, backend: AddBackend) -> Result<EditResult, ApiError> {
@@ -129,7 +157,14 @@ mod tests {
             port: None,
             weight,
             admin_state,
-            health: HealthInfo { state: health, since_seconds: 0, reason: None, last_latency_us: None },
+            health: HealthInfo {
+                state: health,
+                since_seconds: 0,
+                reason: None,
+                last_latency_us: None,
+                detail: None,
+                held_seconds: 0,
+            },
             slot_share_percent: 0.0,
             next_hop: NextHop::Unresolved { error: String::new() },
             packets: 0,
@@ -139,6 +174,35 @@ mod tests {
             settles_in_seconds: None,
             drained: false,
         }
+    }
+
+    #[test]
+    fn a_backend_is_found_by_its_name_a_standby_by_that_of_its_pool_too() {
+        const FILE: &str = r#"
+            [node]
+            interfaces = ["eth0"]
+            [pools.web]
+            mode = "nat"
+            on_all_down = "fallback:spare"
+            backends = [{ name = "web1", address = "10.0.0.1:80" }]
+            [pools.spare]
+            mode = "nat"
+            backends = [{ name = "web1", address = "10.0.0.9:80" }]
+        "#;
+        let model = crate::config::parse(FILE, std::path::Path::new("test.toml")).unwrap().model;
+        let find = |id: &str| find(&model, &BackendId::with_standbys(id).unwrap());
+        let address = |id: &str| find(id).unwrap().1.address.to_string();
+        assert_eq!(address("web/web1"), "10.0.0.1");
+        assert_eq!(address("web/spare/web1"), "10.0.0.9");
+        let refusal = |id: &str| {
+            let error = find(id).unwrap_err();
+            assert_eq!(error.code, ErrorCode::NotFound);
+            (error.message, error.hint.unwrap())
+        };
+        let wanted = ("there is no pool \"wbe\"", "did you mean \"web\"?");
+        assert_eq!(refusal("wbe/web1"), (wanted.0.to_owned(), wanted.1.to_owned()));
+        let wanted = ("pool \"web\" has no backend \"web2\"", "did you mean \"web1\"?");
+        assert_eq!(refusal("web/web2"), (wanted.0.to_owned(), wanted.1.to_owned()));
     }
 
     /// Whether `a` may go from a pool of `a`, which takes new flows, and `other`.

@@ -3,23 +3,23 @@
 use super::admission::{self, Known};
 use super::rates::Counters;
 use super::state::State;
-use super::{around, desired, pools, vips};
+use super::{around, checks, desired, pools, vips};
 use crate::api::types::{
-    AdminState, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo, ForwardMode,
-    HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, SessionTableInfo, Status,
-    VerdictCount, VerdictKind,
+    AdminState, BackendCounts, BackendDetail, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo,
+    ForwardMode, HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, SessionTableInfo,
+    Status, VerdictCount, VerdictKind,
 };
 use crate::dataplane::{Dataplane as _, DataplaneError, Observed};
 use crate::health::{BackendId, Health, TargetStatus};
 use crate::model::{self, Backend, Pool};
 use crate::netlink::NextHopTable;
 use crate::phases;
-use crate::reconcile::{identity, value_of};
+use crate::reconcile::{BackendName, identity, value_of};
 use crate::telemetry::events::{self, EventKind};
 use lb_common::abi::{ABI_VERSION, RecordKind, ServiceCounters, verdict_name};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hasher as _;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Entries of the devmap (lb-ebpf, `maps.rs`).
 const DEVICES_CAPACITY: u64 = 256;
@@ -212,23 +212,7 @@ struct Sources {
 
 /// The backends of one pool, or of all.
 pub async fn backends(state: &State, wanted: Option<&str>) -> Result<Vec<BackendInfo>, DataplaneError> {
-    let observed = state.dataplane.observe()?;
-    let mut slots = HashMap::new();
-    let mut bases = HashSet::new();
-    for slot in observed.tables.values().flatten() {
-        *slots.entry(slot.current()).or_default() += 1;
-        bases.extend(slot.has_base().then_some(slot.base()));
-    }
-    let links = state.netlink.links().await.unwrap_or_default();
-    let sources = Sources {
-        indexes: observed.backends.iter().map(|(index, (identity, _))| (identity.identity, *index)).collect(),
-        observed,
-        slots,
-        bases,
-        checked: state.health(),
-        hops: state.hops(),
-        interfaces: links.into_iter().map(|link| (link.index, link.name)).collect(),
-    };
+    let sources = sources(state).await?;
     let mut infos = Vec::new();
     for (pool_name, pool) in &state.loaded.model.pools {
         if wanted.is_none_or(|wanted| wanted == pool_name) {
@@ -238,6 +222,48 @@ pub async fn backends(state: &State, wanted: Option<&str>) -> Result<Vec<Backend
         }
     }
     Ok(infos)
+}
+
+async fn sources(state: &State) -> Result<Sources, DataplaneError> {
+    let observed = state.dataplane.observe()?;
+    let mut slots = HashMap::new();
+    let mut bases = HashSet::new();
+    for slot in observed.tables.values().flatten() {
+        *slots.entry(slot.current()).or_default() += 1;
+        bases.extend(slot.has_base().then_some(slot.base()));
+    }
+    let links = state.netlink.links().await.unwrap_or_default();
+    Ok(Sources {
+        indexes: observed.backends.iter().map(|(index, (identity, _))| (identity.identity, *index)).collect(),
+        observed,
+        slots,
+        bases,
+        checked: state.health(),
+        hops: state.hops(),
+        interfaces: links.into_iter().map(|link| (link.index, link.name)).collect(),
+    })
+}
+
+/// One backend in full, `backend` of the pool `pool_name`.
+pub async fn backend(
+    state: &State,
+    pool_name: &str,
+    pool: &Pool,
+    backend: &Backend,
+) -> Result<BackendDetail, DataplaneError> {
+    let sources = sources(state).await?;
+    let (in_use, now) = (desired::in_use(&sources.observed), Instant::now());
+    let known = Known { model: &state.loaded.model, checked: &sources.checked, in_use: &in_use, now };
+    let name = BackendName { pool: pool_name.to_owned(), name: backend.name.clone() };
+    let id = desired::check_id(pool_name, backend);
+    let target = sources.checked.get(&id);
+    Ok(BackendDetail {
+        backend: backend_info(state, &sources, pool_name, pool, backend)?,
+        served: admission::admit(&known).served.contains(&name),
+        standby_of: backend.standby_of.as_ref().map(|origin| format!("{}/{}", origin.pool, origin.name)),
+        check: checks::info(&state.loaded.model, &id.pool, target),
+        results: state.runner.history(&id).iter().map(|result| checks::result(result, now)).collect(),
+    })
 }
 
 fn backend_info(
@@ -299,17 +325,21 @@ fn health_info(state: &State, sources: &Sources, pool: &str, backend: &Backend) 
             Some(error.to_string())
         }
     });
+    let now = Instant::now();
+    let held = target.map_or(Duration::ZERO, |status| status.held_for(now));
     HealthInfo {
         state: match health {
             Health::Up => HealthState::Up,
             Health::Down => HealthState::Down,
             Health::Unknown => HealthState::Unknown,
         },
-        since_seconds: Instant::now().duration_since(since).as_secs(),
+        since_seconds: now.saturating_duration_since(since).as_secs(),
         reason,
         last_latency_us: target
             .and_then(|status| status.last_latency)
             .map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
+        detail: target.map(|status| status.findings.to_string()).filter(|detail| !detail.is_empty()),
+        held_seconds: held.as_secs() + u64::from(held.subsec_nanos() > 0),
     }
 }
 

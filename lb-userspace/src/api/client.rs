@@ -18,9 +18,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
+use super::control::Seen;
 use super::edit::{AddBackend, BackendId, EditResult, SetState, SetWeight};
 use super::error::{ApiError, ErrorCode};
-use super::types::{BackendInfo, Event, ServiceInfo, Status};
+use super::types::{BackendDetail, BackendInfo, Event, ServiceInfo, Status};
 
 /// Time that a call may take, from connecting to the last byte of the answer. More than the server's own limits, so
 /// that its explanation arrives.
@@ -176,6 +177,27 @@ impl Client {
     /// See [`ClientError`].
     pub async fn events(&self, limit: u32) -> Result<Vec<Event>, ClientError> {
         self.get(&format!("/v1/events?limit={limit}")).await
+    }
+
+    /// One backend in full; its name may be that of a standby.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn backend(&self, backend: &BackendId) -> Result<BackendDetail, ClientError> {
+        self.get(&format!("/v1/backends/{}/{}", encode(&backend.pool), encode(&backend.name))).await
+    }
+
+    /// Events after `seen`, the oldest first; waits up to `wait` (at most [`super::MAX_EVENT_WAIT_MS`]) where there is none.
+    /// The agent may give an empty list sooner.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn events_after(&self, seen: Seen, wait: Duration) -> Result<Vec<Event>, ClientError> {
+        let mut path = format!("/v1/events?after={}&wait_ms={}", seen.number, wait.as_millis());
+        if let Some(unix_time_ms) = seen.unix_time_ms {
+            path = format!("{path}&after_unix_ms={unix_time_ms}");
+        }
+        self.get(&path).await
     }
 
     /// Adds a backend to `pool`.

@@ -10,7 +10,17 @@ use std::future::Future;
 
 use super::edit::{AddBackend, BackendId, EditResult, SetState};
 use super::error::ApiError;
-use super::types::{BackendInfo, Event, ServiceInfo, Status};
+use super::types::{BackendDetail, BackendInfo, Event, ServiceInfo, Status};
+
+/// How far a reader of events has got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Number of the last event that it has seen; 0 for none.
+    pub number: u64,
+    /// When that was, in milliseconds since 1970-01-01 UTC. The event of this number that happened at another time is one of
+    /// another life of the agent, of which the reader has seen nothing.
+    pub unix_time_ms: Option<u64>,
+}
 
 /// The agent, as the control API sees it.
 pub trait Control: Send + Sync + 'static {
@@ -26,8 +36,20 @@ pub trait Control: Send + Sync + 'static {
         pool: Option<String>,
     ) -> impl Future<Output = Result<Vec<BackendInfo>, ApiError>> + Send;
 
+    /// One backend in full; its name may be that of a standby, with a slash in it. An unknown one is
+    /// [`super::error::ErrorCode::NotFound`].
+    fn backend(&self, backend: BackendId) -> impl Future<Output = Result<BackendDetail, ApiError>> + Send;
+
     /// The last `limit` events (1 to [`super::MAX_EVENTS`]), the oldest first.
     fn events(&self, limit: u32) -> impl Future<Output = Result<Vec<Event>, ApiError>> + Send;
+
+    /// The first `limit` events that came after `seen`, the oldest first; waits for one where there is none. The caller
+    /// bounds the wait by dropping this.
+    fn events_after(
+        &self,
+        seen: Seen,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Event>, ApiError>> + Send;
 
     /// Adds a backend to `pool`. A name or address that is taken is [`super::error::ErrorCode::Conflict`].
     fn add_backend(

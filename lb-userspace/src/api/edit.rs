@@ -54,6 +54,27 @@ impl FromStr for BackendId {
     }
 }
 
+impl BackendId {
+    /// Reads `POOL/NAME` where the name may be that of a standby: the pool that it comes from, a slash, and its own.
+    ///
+    /// # Errors
+    /// When there is no slash or more than two, or nothing before or after one.
+    pub fn with_standbys(text: &str) -> Result<Self, BackendIdError> {
+        let (pool, name) = text.split_once('/').ok_or(BackendIdError::NoSlash)?;
+        let Some((origin, own)) = name.split_once('/') else { return text.parse() };
+        if own.contains('/') {
+            return Err(BackendIdError::ManySlashes);
+        }
+        if pool.is_empty() || origin.is_empty() {
+            return Err(BackendIdError::Empty("pool"));
+        }
+        if own.is_empty() {
+            return Err(BackendIdError::Empty("name"));
+        }
+        Ok(Self { pool: pool.into(), name: name.into() })
+    }
+}
+
 impl fmt::Display for BackendId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.pool, self.name)
@@ -189,6 +210,20 @@ mod tests {
         assert_eq!(error("/web1"), BackendIdError::Empty("pool"));
         assert_eq!(error("web/"), BackendIdError::Empty("name"));
         assert_eq!(error("web/").to_string(), "write POOL/NAME, such as web/web1: the name is missing");
+    }
+
+    #[test]
+    fn a_standby_has_the_pool_that_it_comes_from_in_its_name() {
+        let read = BackendId::with_standbys;
+        assert_eq!(read("web/web1"), "web/web1".parse());
+        let standby = BackendId { pool: "web".into(), name: "spare/web1".into() };
+        assert_eq!(read("web/spare/web1"), Ok(standby));
+        assert_eq!(read("web"), Err(BackendIdError::NoSlash));
+        assert_eq!(read("a/b/c/d"), Err(BackendIdError::ManySlashes));
+        assert_eq!(read("web//web1"), Err(BackendIdError::Empty("pool")));
+        assert_eq!(read("/spare/web1"), Err(BackendIdError::Empty("pool")));
+        assert_eq!(read("web/spare/"), Err(BackendIdError::Empty("name")));
+        assert_eq!(read("web/"), Err(BackendIdError::Empty("name")));
     }
 
     #[test]

@@ -23,3 +23,6 @@ pub const DEFAULT_SOCKET: &str = "/run/lb/lbd.sock";
 
 /// Most events that one request may ask for.
 pub const MAX_EVENTS: u32 = 10_000;
+
+/// Longest time, in milliseconds, that a request may ask to wait for an event.
+pub const MAX_EVENT_WAIT_MS: u32 = 30_000;

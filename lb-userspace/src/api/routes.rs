@@ -6,22 +6,23 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, Uri};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use super::MAX_EVENTS;
-use super::control::Control;
+use super::control::{Control, Seen};
 use super::edit::{AddBackend, BackendId, EditResult, SetState, SetWeight};
 use super::error::{ApiError, ErrorCode};
 use super::extract::{InBody, InPath, InQuery};
 use super::server::ServerLimits;
-use super::types::{BackendInfo, Event, ServiceInfo, Status};
+use super::types::{BackendDetail, BackendInfo, Event, ServiceInfo, Status};
+use super::{MAX_EVENT_WAIT_MS, MAX_EVENTS};
 
 /// Events that a request gets when it does not say how many.
 const DEFAULT_EVENTS: u32 = 100;
@@ -31,18 +32,26 @@ pub(super) struct Shared<C> {
     control: Arc<C>,
     reads: Arc<Semaphore>,
     edits: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
+    stopping: watch::Receiver<()>,
     pub(super) limits: ServerLimits,
 }
 
 type Agent<C> = State<Arc<Shared<C>>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
-/// The whole API over `control`.
-pub(super) fn router<C: Control>(control: Arc<C>, limits: ServerLimits) -> Router {
+/// The whole API over `control`. Once the sender of `stopping` is gone, nobody waits for events any more.
+pub(super) fn router<C: Control>(
+    control: Arc<C>,
+    limits: ServerLimits,
+    stopping: watch::Receiver<()>,
+) -> Router {
     let shared = Shared {
         control,
         reads: Arc::new(Semaphore::new(limits.connections)),
         edits: Arc::new(Semaphore::new(limits.edits)),
+        waits: Arc::new(Semaphore::new(limits.waits)),
+        stopping,
         limits,
     };
     let backend = "/v1/pools/{pool}/backends/{name}";
@@ -50,6 +59,8 @@ pub(super) fn router<C: Control>(control: Arc<C>, limits: ServerLimits) -> Route
         .route("/v1/status", get(status::<C>))
         .route("/v1/services", get(services::<C>))
         .route("/v1/backends", get(backends::<C>))
+        // The name of a standby has a slash in it.
+        .route("/v1/backends/{pool}/{*name}", get(one_backend::<C>))
         .route("/v1/events", get(events::<C>))
         .route("/v1/reload", post(reload::<C>))
         .route("/v1/pools/{pool}/backends", post(add_backend::<C>))
@@ -86,23 +97,52 @@ async fn backends<C: Control>(
     shared.read(async move { control.backends(query.pool).await }).await
 }
 
+async fn one_backend<C: Control>(
+    State(shared): Agent<C>,
+    InPath((pool, name)): InPath<(String, String)>,
+) -> Answer<BackendDetail> {
+    let control = Arc::clone(&shared.control);
+    shared.read(async move { control.backend(BackendId { pool, name }).await }).await
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EventsQuery {
     limit: Option<u32>,
+    /// Number of the last event that the client has seen.
+    after: Option<u64>,
+    /// When that was.
+    after_unix_ms: Option<u64>,
+    /// How long to wait for one.
+    wait_ms: Option<u32>,
 }
 
 async fn events<C: Control>(
     State(shared): Agent<C>,
     InQuery(query): InQuery<EventsQuery>,
 ) -> Answer<Vec<Event>> {
-    let limit = query.limit.unwrap_or(DEFAULT_EVENTS);
+    let limit = query.limit.unwrap_or(if query.after.is_some() { MAX_EVENTS } else { DEFAULT_EVENTS });
+    let refuse = |message: String| Err(ApiError::new(ErrorCode::InvalidRequest, message));
     if !(1..=MAX_EVENTS).contains(&limit) {
-        let message = format!("limit is {limit}; it must be 1 to {MAX_EVENTS}");
-        return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+        return refuse(format!("limit is {limit}; it must be 1 to {MAX_EVENTS}"));
     }
-    let control = Arc::clone(&shared.control);
-    shared.read(async move { control.events(limit).await }).await
+    let wait_ms = query.wait_ms.unwrap_or(0);
+    if wait_ms > MAX_EVENT_WAIT_MS {
+        return refuse(format!("wait_ms is {wait_ms}; it must be 0 to {MAX_EVENT_WAIT_MS}"));
+    }
+    match query.after {
+        Some(number) => {
+            let seen = Seen { number, unix_time_ms: query.after_unix_ms };
+            shared.wait(seen, limit, Duration::from_millis(wait_ms.into())).await
+        }
+        None if query.after_unix_ms.is_some() || query.wait_ms.is_some() => {
+            refuse("after_unix_ms and wait_ms have no meaning without after".to_owned())
+        }
+        None => {
+            let control = Arc::clone(&shared.control);
+            shared.read(async move { control.events(limit).await }).await
+        }
+    }
 }
 
 async fn reload<C: Control>(State(shared): Agent<C>) -> Answer<EditResult> {
@@ -154,6 +194,29 @@ async fn no_route(method: Method, uri: Uri) -> ApiError {
 
 async fn no_method(method: Method, uri: Uri) -> ApiError {
     ApiError::new(ErrorCode::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+}
+
+impl<C: Control> Shared<C> {
+    /// Events after `seen`; an empty list when there is none within `wait`, or within half of the time of a call, or when
+    /// the server stops.
+    async fn wait(&self, seen: Seen, limit: u32, wait: Duration) -> Answer<Vec<Event>> {
+        let Ok(_waiting) = self.waits.try_acquire() else {
+            return Err(ApiError::new(ErrorCode::Unavailable, "too many wait for events already")
+                .with_hint("try again in a moment"));
+        };
+        let wait = wait.min(self.limits.call_time / 2);
+        let (control, mut stopping) = (Arc::clone(&self.control), self.stopping.clone());
+        self.read(async move {
+            tokio::select! {
+                biased;
+                events = control.events_after(seen, limit) => events,
+                () = tokio::time::sleep(wait) => Ok(Vec::new()),
+                // Nothing is ever sent: this is the sender's end.
+                _ = stopping.changed() => Ok(Vec::new()),
+            }
+        })
+        .await
+    }
 }
 
 impl<C> Shared<C> {

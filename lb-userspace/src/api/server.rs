@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use super::control::Control;
 use super::guard::GuardedListener;
@@ -34,6 +34,9 @@ pub const BACKLOG: u32 = 128;
 
 /// Most edits at work or waiting for their turn.
 pub const MAX_EDITS: usize = 16;
+
+/// Most requests that wait for an event at a time.
+pub const MAX_WAITS: usize = 16;
 
 /// Time that a body may take to arrive.
 pub const BODY_TIME: Duration = Duration::from_secs(5);
@@ -56,6 +59,8 @@ pub struct ServerLimits {
     pub connections: usize,
     /// Most edits at work or waiting for their turn.
     pub edits: usize,
+    /// Most requests that wait for an event at a time; fewer than connections, so that others are served beside them.
+    pub waits: usize,
     /// Time that a body may take to arrive.
     pub body_time: Duration,
     /// Time that a call may take before its client is told so.
@@ -72,6 +77,7 @@ impl Default for ServerLimits {
             body_bytes: MAX_BODY_BYTES,
             connections: MAX_CONNECTIONS,
             edits: MAX_EDITS,
+            waits: MAX_WAITS,
             body_time: BODY_TIME,
             call_time: CALL_TIME,
             connection_lifetime: CONNECTION_LIFETIME,
@@ -139,17 +145,18 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let Self { listener, file, limits } = self;
-        let (stop, stopping) = oneshot::channel();
+        let (stop, mut stopping) = watch::channel(());
         let listener = GuardedListener::new(listener, limits.connections, limits.connection_lifetime);
-        let serving = axum::serve(listener, router(control, limits)).with_graceful_shutdown(async move {
-            shutdown.await;
-            drop(stop);
-        });
+        let serving = axum::serve(listener, router(control, limits, stopping.clone()))
+            .with_graceful_shutdown(async move {
+                shutdown.await;
+                drop(stop);
+            });
         let result = tokio::select! {
             result = async { serving.await } => result,
             () = async {
                 // The sender is only ever dropped: that is the signal.
-                let _: Result<(), _> = stopping.await;
+                let _: Result<(), _> = stopping.changed().await;
                 tokio::time::sleep(limits.stop_time).await;
             } => Ok(()),
         };

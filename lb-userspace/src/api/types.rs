@@ -5,7 +5,7 @@
 //! Always holds: units are in the names; counters only grow while the pinned maps live; fields are added, never
 //! renamed, and a reader ignores fields that it does not know.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -334,6 +334,12 @@ pub struct HealthInfo {
     pub reason: Option<String>,
     /// Duration of the last probe that was answered, in microseconds.
     pub last_latency_us: Option<u64>,
+    /// What its last good answer says of it, such as `read-only, 2 s behind its source`.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// Time for which it is kept out while others serve, for it went down too often; 0 if it is not.
+    #[serde(default)]
+    pub held_seconds: u64,
 }
 
 /// A check's verdict on a backend.
@@ -346,6 +352,77 @@ pub enum HealthState {
     Down,
     /// No result yet.
     Unknown,
+}
+
+/// A backend in full: `GET /v1/backends/{pool}/{name}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendDetail {
+    /// What the list of backends has of it.
+    pub backend: BackendInfo,
+    /// Whether it is given new flows.
+    pub served: bool,
+    /// Whose check decides, `POOL/NAME`, if it is there for when its pool's own backends are down.
+    pub standby_of: Option<String>,
+    /// Its check, and how it is asked; none without one.
+    pub check: Option<CheckInfo>,
+    /// Its latest results, the oldest first, at most ten; none while it is not checked.
+    pub results: Vec<CheckResult>,
+}
+
+/// The check of a backend and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckInfo {
+    /// Name in the configuration.
+    pub name: String,
+    /// Its kind, such as `http` or `https`.
+    pub kind: String,
+    /// Where it asks; none while the backend is not checked (in maintenance, or no port to ask on).
+    pub address: Option<SocketAddr>,
+    /// Time from one probe to the next, in milliseconds.
+    pub interval_ms: u64,
+    /// Time that a probe may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Good results in a row that bring it up.
+    pub rise: u32,
+    /// Bad results in a row that take it down.
+    pub fall: u32,
+    /// Good results in a row up to now.
+    pub good_in_a_row: u32,
+    /// Bad results in a row up to now.
+    pub bad_in_a_row: u32,
+    /// Good results since the check began.
+    pub good: u64,
+    /// Bad results since then.
+    pub bad: u64,
+    /// Times since then that the node could not ask.
+    pub inconclusive: u64,
+    /// When the server's certificate expires, in seconds since 1970-01-01 UTC, if it has shown one.
+    pub certificate_expires_unix_seconds: Option<u64>,
+}
+
+/// One result of a check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// How long ago, in milliseconds.
+    pub ago_ms: u64,
+    /// What it means.
+    pub verdict: CheckVerdict,
+    /// Time that the answer took, in microseconds, if it was good.
+    pub latency_us: Option<u64>,
+    /// What was found.
+    pub message: String,
+}
+
+/// What a result means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckVerdict {
+    /// It answered as it should.
+    Good,
+    /// It did not.
+    Bad,
+    /// The node could not ask: says nothing about the backend.
+    Inconclusive,
 }
 
 /// Where packets to a backend are sent.

@@ -55,6 +55,9 @@ pub enum Command {
     Reload,
     /// What happened lately, the oldest first.
     Events {
+        /// Go on with new ones as they come, until interrupted.
+        #[arg(short, long)]
+        follow: bool,
         /// How many at most.
         #[arg(long, value_name = "N", default_value_t = 50,
             value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_EVENTS)))]
@@ -76,6 +79,12 @@ pub enum BackendCommand {
     List {
         /// Only those of this pool.
         pool: Option<String>,
+    },
+    /// One backend in full: its check, its last results and their latencies.
+    Show {
+        /// The pool and the backend's name in it, such as web/web1; of a standby, web/spare/web1.
+        #[arg(value_name = "POOL/NAME", value_parser = BackendId::with_standbys)]
+        id: BackendId,
     },
     /// Add a backend to a pool.
     Add(AddArgs),
@@ -192,6 +201,8 @@ mod tests {
             "service list",
             "backend list",
             "backend list web",
+            "backend show web/web1",
+            "backend show web/spare/web1",
             "backend add web/web4 fd00::14",
             "backend remove web/web1",
             "backend weight web/web1 0",
@@ -203,6 +214,8 @@ mod tests {
             "reload",
             "events",
             "events --limit 10000",
+            "events -f",
+            "events --follow --limit 1 -o json",
         ] {
             parse(line).unwrap();
         }
@@ -225,6 +238,8 @@ mod tests {
         assert!(
             refusal("backend drain web1").contains("write POOL/NAME, such as web/web1: there is no slash")
         );
+        assert!(refusal("backend show a/b/c/d").contains("there is more than one slash in it"));
+        assert!(refusal("backend drain web/spare/web1").contains("there is more than one slash in it"));
         assert!(refusal("backend add web/web1 web1.example").contains("write an IP address"));
         assert!(refusal("backend weight web/web1 -1").contains("unexpected argument '-1'"));
         assert!(refusal("backend weight web/web1 many").contains("invalid digit"));

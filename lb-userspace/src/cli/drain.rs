@@ -197,7 +197,7 @@ impl Wait<'_> {
 }
 
 /// Whether a failure may be that of an agent which restarts or is busy.
-fn may_pass(error: &CliError) -> bool {
+pub(super) fn may_pass(error: &CliError) -> bool {
     match error {
         CliError::Client(ClientError::Refused(error)) => {
             matches!(error.code, ErrorCode::Unavailable | ErrorCode::Timeout)

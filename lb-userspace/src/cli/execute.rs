@@ -11,7 +11,7 @@ use super::exit::CliError;
 use super::progress::Progress;
 use super::render::look::Look;
 use super::render::text::plain;
-use super::render::{backends, events, services, status};
+use super::render::{backend, backends, events, services, status};
 use crate::api::client::Client;
 use crate::api::edit::{AddBackend, BackendId, EditResult, SetState};
 use crate::api::types::AdminState;
@@ -47,7 +47,8 @@ pub async fn execute(
             let (done, same) = ("configuration reloaded", "configuration not changed");
             edited(&result, output, if result.changed { done } else { same }, "")
         }
-        Command::Events { limit } => {
+        // Those that follow are for [`super::follow`]; without it these are the events of now.
+        Command::Events { limit, .. } => {
             show(&client.events(*limit).await?, output, |value| events::render(value, look))
         }
     }
@@ -63,6 +64,9 @@ async fn backend(
     match command {
         BackendCommand::List { pool } => {
             show(&client.backends(pool.as_deref()).await?, output, |value| backends::render(value, look))
+        }
+        BackendCommand::Show { id } => {
+            show(&client.backend(id).await?, output, |value| backend::render(value, look))
         }
         BackendCommand::Add(add) => add_backend(client, add, output).await,
         BackendCommand::Remove(backend) => {

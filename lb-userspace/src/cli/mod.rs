@@ -8,6 +8,7 @@ pub mod args;
 pub mod drain;
 pub mod execute;
 pub mod exit;
+pub mod follow;
 pub mod progress;
 mod render;
 
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::args::Cli;
+use self::args::{Cli, Command, Output};
 use self::exit::{CliError, Exit};
 pub use self::render::look::Look;
 use crate::api::client::Client;
@@ -38,6 +39,9 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: &Cli) -> Exit {
     let client = Client::new(&cli.socket);
+    if let Command::Events { follow: true, limit } = cli.command {
+        return follow(&client, limit, cli.output).await;
+    }
     let mut progress = progress::on_stderr(cli.output);
     let look = Look::of_stdout();
     let result = execute::execute(&client, &cli.command, cli.output, look, progress.as_mut()).await;
@@ -48,6 +52,16 @@ async fn run(cli: &Cli) -> Exit {
         }
         Err(error) => exit::report(&error, cli.output),
     }
+}
+
+/// Shows events until there is nobody to show them to: a reader that goes, or an interrupt, is how this ends.
+async fn follow(client: &Client, limit: u32, output: Output) -> Exit {
+    let mut terminal = follow::Terminal;
+    let outcome = tokio::select! {
+        outcome = follow::follow(client, limit, output, &mut terminal) => outcome,
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(CliError::Runtime),
+    };
+    outcome.map_or_else(|error| exit::report(&error, output), |()| Exit::Done)
 }
 
 /// Writes to stdout. A reader that has seen enough (`lbctl … | head`) is no error.

@@ -17,7 +17,7 @@ mod problem;
 mod report;
 mod rules;
 mod source;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
 mod table;
 mod write;

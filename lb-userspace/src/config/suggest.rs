@@ -26,7 +26,7 @@ pub(super) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'
 }
 
 /// The hint for a name that does not exist: the nearest one, or those that do exist, or `none_exist`.
-pub(super) fn name_hint<'c>(
+pub(crate) fn name_hint<'c>(
     written: &str,
     known: impl Iterator<Item = &'c str> + Clone,
     none_exist: &str,

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// Events that are remembered; an older one makes room for a newer.
 pub const MAX_EVENTS: usize = 1_024;
@@ -62,6 +63,8 @@ pub struct Event {
 #[derive(Default)]
 pub struct EventLog {
     ring: Mutex<Ring>,
+    /// Wakes those who wait for an event.
+    news: Notify,
 }
 
 #[derive(Default)]
@@ -98,12 +101,39 @@ impl EventLog {
             ring.events.pop_front();
         }
         ring.events.push_back(event);
-        ring.last_number
+        let number = ring.last_number;
+        drop(ring);
+        self.news.notify_waiters();
+        number
     }
 
     /// The events that are still remembered with a number above `number`, oldest first; 0 gives all.
     pub fn after(&self, number: u64) -> Vec<Event> {
         self.ring().events.iter().filter(|event| event.number > number).cloned().collect()
+    }
+
+    /// The events that a reader has not seen who has seen those up to number `seen`, which happened at `unix_time_ms` if it
+    /// knows that; oldest first. All of them if there is no event of that number, or another: then the reader has seen
+    /// those of an earlier life of the agent.
+    pub fn unseen(&self, seen: u64, unix_time_ms: Option<u64>) -> Vec<Event> {
+        let ring = self.ring();
+        let last_seen = ring.events.iter().find(|event| event.number == seen);
+        let is_another = last_seen.zip(unix_time_ms).is_some_and(|(event, time)| event.time_unix_ms != time);
+        let from = if seen > ring.last_number || is_another { 0 } else { seen };
+        ring.events.iter().filter(|event| event.number > from).cloned().collect()
+    }
+
+    /// The same; waits where there is none yet.
+    pub async fn next(&self, seen: u64, unix_time_ms: Option<u64>) -> Vec<Event> {
+        loop {
+            // Made before the look, so that no event falls between the two.
+            let news = self.news.notified();
+            let events = self.unseen(seen, unix_time_ms);
+            if !events.is_empty() {
+                return events;
+            }
+            news.await;
+        }
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -152,6 +182,39 @@ mod tests {
         let new = log.after(seen);
         assert_eq!((new.len(), new[0].message.as_str()), (1, "second"));
         assert_eq!(log.after(u64::MAX), []);
+    }
+
+    #[test]
+    fn a_reader_from_an_earlier_life_gets_everything() {
+        let log = EventLog::new();
+        let numbers = |events: Vec<Event>| events.iter().map(|event| event.number).collect::<Vec<_>>();
+        assert_eq!(log.unseen(7, Some(1)), [], "there is nothing yet");
+        assert_eq!((0..3).map(|_| push(&log, "x")).last(), Some(3));
+        let time = Some(log.after(0)[0].time_unix_ms);
+        assert_eq!(numbers(log.unseen(2, time)), [3]);
+        assert_eq!(numbers(log.unseen(2, None)), [3]);
+        assert_eq!(numbers(log.unseen(3, time)), [0; 0]);
+        assert_eq!(numbers(log.unseen(0, None)), [1, 2, 3]);
+        assert_eq!(numbers(log.unseen(4, None)), [1, 2, 3], "its number is yet to come");
+        assert_eq!(numbers(log.unseen(2, Some(5))), [1, 2, 3], "its number happened at another time");
+        let pushed = (0..MAX_EVENTS).map(|_| push(&log, "x")).count();
+        assert_eq!(pushed, MAX_EVENTS);
+        assert_eq!(log.unseen(2, time).len(), MAX_EVENTS, "its last one is forgotten");
+    }
+
+    #[tokio::test]
+    async fn one_who_waits_gets_what_comes_next() {
+        let log = std::sync::Arc::new(EventLog::new());
+        push(&log, "first");
+        assert_eq!(log.next(0, None).await.len(), 1);
+        let waiting = tokio::spawn({
+            let log = log.clone();
+            async move { log.next(1, None).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        push(&log, "second");
+        assert_eq!(waiting.await.unwrap()[0].message, "second");
     }
 
     #[test]

@@ -3,18 +3,19 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lb_userspace::api::client::Client;
-use lb_userspace::api::control::Control;
+use lb_userspace::api::control::{Control, Seen};
 use lb_userspace::api::edit::{AddBackend, BackendId, EditResult, SetState};
 use lb_userspace::api::error::{ApiError, ErrorCode, ErrorDetail};
 use lb_userspace::api::lock::AgentLock;
 use lb_userspace::api::server::{Server, ServerLimits};
 use lb_userspace::api::types::{
-    AdminState, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, ForwardMode, HealthInfo,
-    HealthState, NextHop, Protocol, ServiceInfo, Status,
+    AdminState, BackendCounts, BackendDetail, BackendInfo, CheckInfo, CheckResult, CheckVerdict, ConfigInfo,
+    Event, EventLevel, ForwardMode, HealthInfo, HealthState, NextHop, Protocol, ServiceInfo, Status,
 };
+use lb_userspace::telemetry::events::{EventKind, EventLog};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -38,6 +39,8 @@ pub struct Fake {
     pub begun: Notify,
     /// Edits of [`SLOW_NAME`] wait for this.
     pub go_on: Notify,
+    /// Events that a test has let happen.
+    log: Mutex<Arc<EventLog>>,
     /// What happens before each look at the backends, the next first; then nothing more.
     script: Mutex<VecDeque<Step>>,
 }
@@ -71,6 +74,8 @@ pub fn backend(name: &str, last_octet: u8) -> BackendInfo {
             since_seconds: 12,
             reason: None,
             last_latency_us: Some(850),
+            detail: None,
+            held_seconds: 0,
         },
         slot_share_percent: 50.0,
         next_hop: NextHop::Resolved { mac: "02:00:00:00:00:0b".into(), interface: "eth0".into() },
@@ -99,6 +104,20 @@ impl Fake {
         self.script.lock().unwrap().extend(steps);
     }
 
+    /// Lets something happen; returns the number of its event.
+    pub fn happen(&self, message: &str) -> u64 {
+        self.log().push(SystemTime::now(), EventKind::Agent, "", message)
+    }
+
+    /// Forgets every event, as an agent does that is started again: numbers begin again.
+    pub fn forget_events(&self) {
+        *self.log.lock().unwrap() = Arc::default();
+    }
+
+    fn log(&self) -> Arc<EventLog> {
+        Arc::clone(&self.log.lock().unwrap())
+    }
+
     /// Names of the backends there are.
     pub fn names(&self) -> Vec<String> {
         self.state.lock().unwrap().backends.iter().map(|backend| backend.name.clone()).collect()
@@ -108,6 +127,17 @@ impl Fake {
 fn find<'a>(backends: &'a mut [BackendInfo], id: &BackendId) -> Result<&'a mut BackendInfo, ApiError> {
     let found = backends.iter_mut().find(|backend| backend.pool == id.pool && backend.name == id.name);
     found.ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("there is no backend {id}")))
+}
+
+fn event(event: &lb_userspace::telemetry::events::Event) -> Event {
+    Event {
+        sequence: event.number,
+        unix_time_ms: event.time_unix_ms,
+        level: EventLevel::Info,
+        kind: "sample".into(),
+        subject: None,
+        message: event.message.clone(),
+    }
 }
 
 fn pool_exists(pool: &str) -> Result<(), ApiError> {
@@ -173,7 +203,51 @@ impl Control for Fake {
         Ok(state.backends.clone())
     }
 
+    async fn backend(&self, id: BackendId) -> Result<BackendDetail, ApiError> {
+        pool_exists(&id.pool)?;
+        let mut state = self.state.lock().unwrap();
+        let standby = id.name.strip_prefix("spare/").map(str::to_owned);
+        let found = BackendId { pool: id.pool.clone(), name: standby.clone().unwrap_or(id.name.clone()) };
+        let backend = find(&mut state.backends, &found)?.clone();
+        Ok(BackendDetail {
+            backend: BackendInfo { name: id.name, ..backend },
+            served: true,
+            standby_of: standby.map(|name| format!("spare/{name}")),
+            check: Some(CheckInfo {
+                name: "tcp".into(),
+                kind: "tcp".into(),
+                address: Some(([10, 0, 0, 11], 80).into()),
+                interval_ms: 1_000,
+                timeout_ms: 500,
+                rise: 2,
+                fall: 3,
+                good_in_a_row: 1,
+                bad_in_a_row: 0,
+                good: 1,
+                bad: 0,
+                inconclusive: 0,
+                certificate_expires_unix_seconds: None,
+            }),
+            results: vec![CheckResult {
+                ago_ms: 400,
+                verdict: CheckVerdict::Good,
+                latency_us: Some(850),
+                message: "answered".into(),
+            }],
+        })
+    }
+
+    async fn events_after(&self, seen: Seen, limit: u32) -> Result<Vec<Event>, ApiError> {
+        let events = self.log().next(seen.number, seen.unix_time_ms).await;
+        Ok(events.iter().take(limit as usize).map(event).collect())
+    }
+
     async fn events(&self, limit: u32) -> Result<Vec<Event>, ApiError> {
+        let happened = self.log().after(0);
+        if !happened.is_empty() {
+            let skipped = happened.len().saturating_sub(limit as usize);
+            return Ok(happened.iter().skip(skipped).map(event).collect());
+        }
         let event = |sequence: u64| Event {
             sequence,
             unix_time_ms: sequence,

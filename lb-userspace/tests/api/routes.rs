@@ -128,6 +128,25 @@ async fn a_name_with_special_characters_stays_one_name() {
 }
 
 #[tokio::test]
+async fn a_backend_is_shown_by_its_name_and_a_standby_too() {
+    let running = Running::start().await;
+    let client = running.client();
+    let detail = client.backend(&id("web/web2")).await.unwrap();
+    assert_eq!((detail.backend, detail.standby_of), (backend("web2", 12), None));
+    let standby = BackendId::with_standbys("web/spare/web1").unwrap();
+    let detail = client.backend(&standby).await.unwrap();
+    assert_eq!(
+        (detail.backend.name.as_str(), detail.standby_of.as_deref()),
+        ("spare/web1", Some("spare/web1"))
+    );
+    assert_eq!(refused(client.backend(&id("wbe/web1")).await).hint.as_deref(), Some("there is: web"));
+    assert_eq!(refused(client.backend(&id("web/web9")).await).code, ErrorCode::NotFound);
+    let curl = b"GET /v1/backends/web/spare/web9 HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (status, error) = running.raw(curl).await;
+    assert_eq!((status, error.message.as_str()), (404, "there is no backend web/web9"));
+}
+
+#[tokio::test]
 async fn the_number_of_events_is_bounded() {
     let running = Running::start().await;
     let client = running.client();
@@ -163,11 +182,24 @@ async fn the_json_has_the_documented_fields() {
     let wanted = serde_json::json!({
         "pool": "web", "name": "web1", "index": 11, "address": "10.0.0.11", "port": 80, "weight": 100,
         "admin_state": "active",
-        "health": {"state": "up", "since_seconds": 12, "reason": null, "last_latency_us": 850},
+        "health": {"state": "up", "since_seconds": 12, "reason": null, "last_latency_us": 850, "detail": null,
+            "held_seconds": 0},
         "slot_share_percent": 50.0,
         "next_hop": {"state": "resolved", "mac": "02:00:00:00:00:0b", "interface": "eth0"},
         "packets": 10, "bytes": 1000, "new_connections": 1,
         "remembered_flows": 0, "settles_in_seconds": null, "drained": false,
+    });
+    assert_eq!(json, wanted);
+    let detail = running.client().backend(&id("web/web1")).await.unwrap();
+    let json: Value = serde_json::to_value(&detail).unwrap();
+    let wanted = serde_json::json!({
+        "backend": wanted, "served": true, "standby_of": null,
+        "check": {
+            "name": "tcp", "kind": "tcp", "address": "10.0.0.11:80", "interval_ms": 1000, "timeout_ms": 500,
+            "rise": 2, "fall": 3, "good_in_a_row": 1, "bad_in_a_row": 0, "good": 1, "bad": 0, "inconclusive": 0,
+            "certificate_expires_unix_seconds": null,
+        },
+        "results": [{"ago_ms": 400, "verdict": "good", "latency_us": 850, "message": "answered"}],
     });
     assert_eq!(json, wanted);
     let status = running.client().status().await.unwrap();

@@ -52,7 +52,7 @@ fn row(backend: &BackendInfo) -> [Field; 12] {
 }
 
 /// What the operator wants, and for a drain how far it is.
-fn state(backend: &BackendInfo) -> Field {
+pub(super) fn state(backend: &BackendInfo) -> Field {
     match backend.admin_state {
         AdminState::Active => "active".into(),
         AdminState::Drain if backend.drained => Field::toned("drained", Tone::Good),
@@ -61,22 +61,25 @@ fn state(backend: &BackendInfo) -> Field {
     }
 }
 
-/// `up 12s`, `down 4s: connection refused`.
-fn health(health: &HealthInfo) -> Field {
+/// `up 12s`, `up 12s: read-only`, `down 4s: connection refused`, and for how long it is kept out if it is.
+pub(super) fn health(health: &HealthInfo) -> Field {
     let (word, tone) = match health.state {
         HealthState::Up => ("up", Tone::Good),
         HealthState::Down => ("down", Tone::Bad),
         HealthState::Unknown => ("unknown", Tone::Warning),
     };
     let age = units::age(health.since_seconds);
-    let text = match &health.reason {
-        Some(reason) => format!("{word} {age}: {reason}"),
+    let mut text = match health.reason.as_ref().or(health.detail.as_ref()) {
+        Some(why) => format!("{word} {age}: {why}"),
         None => format!("{word} {age}"),
     };
+    if health.held_seconds > 0 {
+        text = format!("{text} (kept out for {}, went down too often)", units::age(health.held_seconds));
+    }
     Field::toned(&text, tone)
 }
 
-fn next_hop(next_hop: &NextHop) -> Field {
+pub(super) fn next_hop(next_hop: &NextHop) -> Field {
     match next_hop {
         NextHop::Resolved { mac, interface } => format!("{mac} {interface}").into(),
         NextHop::Unresolved { error } => Field::toned(&format!("unresolved: {error}"), Tone::Bad),
@@ -118,6 +121,20 @@ web/web3  fd00::13          50  33.3 %  draining  up 12s                        
 ";
         let text = render(&samples::backends(), Look::default());
         assert_eq!(text, wanted, "got:\n{text}");
+    }
+
+    #[test]
+    fn what_a_check_found_is_told_unless_something_is_wrong() {
+        let [mut web1, mut web2, _] = samples::backends().try_into().unwrap();
+        for backend in [&mut web1, &mut web2] {
+            backend.health.detail = Some("read-only, 2 s behind its source".into());
+        }
+        web1.health.held_seconds = 75;
+        let text = render(&[web1, web2], Look::default());
+        let kept_out =
+            "up 12s: read-only, 2 s behind its source (kept out for 1m 15s, went down too often)  ";
+        assert!(text.contains(kept_out), "{text}");
+        assert!(text.contains("down 3m 5s: connection refused  "), "{text}");
     }
 
     #[test]

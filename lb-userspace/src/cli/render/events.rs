@@ -20,6 +20,22 @@ pub(in crate::cli) fn render(events: &[Event], look: Look) -> String {
     table::render(look, columns, events.iter().map(row))
 }
 
+/// The head of lines that are printed one by one.
+pub(in crate::cli) fn head() -> String {
+    columns(["TIME", "LEVEL", "EVENT", "SUBJECT", "MESSAGE"])
+}
+
+/// An event as a line of its own, for when those that come after it are not known. Not folded: a terminal does that.
+pub(in crate::cli) fn line(event: &Event) -> String {
+    let [time, level, kind, subject, message] = row(event).map(Field::into_text);
+    columns([&time, &level, &kind, &subject, &message])
+}
+
+/// Wide enough for every level and kind, and for most subjects.
+fn columns([time, level, kind, subject, message]: [&str; 5]) -> String {
+    format!("{time:24}  {level:7}  {kind:15}  {subject:20}  {message}\n")
+}
+
 fn row(event: &Event) -> [Field; 5] {
     [
         time::milliseconds(event.unix_time_ms).into(),
@@ -52,6 +68,17 @@ TIME                      LEVEL  EVENT         SUBJECT   MESSAGE
 ";
         let text = render(&samples::events(), Look::default());
         assert_eq!(text, wanted, "got:\n{text}");
+    }
+
+    #[test]
+    fn lines_that_come_one_by_one_have_their_columns_all_the_same() {
+        let wanted = "\
+TIME                      LEVEL    EVENT            SUBJECT               MESSAGE
+2026-11-22T10:00:00.250Z  info     reload           -                     generation 12 is in force
+2026-11-22T10:00:01.000Z  error    backend_down     web/web2              connection refused, 3 times in a row
+";
+        let lines: String = samples::events().iter().map(line).collect();
+        assert_eq!(head() + &lines, wanted, "got:\n{lines}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Role: one file a kind of answer. Imports `api`'s types only.
 //! Always holds: pure functions of the answer and the [`look::Look`]; no clock, no terminal.
 
+pub(super) mod backend;
 pub(super) mod backends;
 pub(super) mod events;
 pub(super) mod look;

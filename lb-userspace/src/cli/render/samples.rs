@@ -1,9 +1,10 @@
 //! Answers for the tests of this room.
 
 use crate::api::types::{
-    AdminState, AttachMode, BackendCounts, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo,
-    ForwardMode, HealthInfo, HealthState, InterfaceInfo, LimitUsage, NextHop, Protocol, Rates, ServiceInfo,
-    SessionTableInfo, Status, VerdictCount, VerdictKind, VipInfo,
+    AdminState, AttachMode, BackendCounts, BackendDetail, BackendInfo, CheckInfo, CheckResult, CheckVerdict,
+    ConfigInfo, Event, EventLevel, FlowTableInfo, ForwardMode, HealthInfo, HealthState, InterfaceInfo,
+    LimitUsage, NextHop, Protocol, Rates, ServiceInfo, SessionTableInfo, Status, VerdictCount, VerdictKind,
+    VipInfo,
 };
 
 /// 2026-11-22T10:00:00Z.
@@ -103,6 +104,8 @@ pub(super) fn backends() -> Vec<BackendInfo> {
             since_seconds: 12,
             reason: None,
             last_latency_us: Some(850),
+            detail: None,
+            held_seconds: 0,
         },
         slot_share_percent: 66.666,
         next_hop: NextHop::Resolved { mac: "02:00:00:00:00:0b".into(), interface: "eth0".into() },
@@ -122,6 +125,8 @@ pub(super) fn backends() -> Vec<BackendInfo> {
             since_seconds: 185,
             reason: Some("connection refused".into()),
             last_latency_us: None,
+            detail: None,
+            held_seconds: 0,
         },
         slot_share_percent: 0.0,
         packets: 17,
@@ -141,6 +146,43 @@ pub(super) fn backends() -> Vec<BackendInfo> {
         ..web1.clone()
     };
     vec![web1, web2, web3]
+}
+
+/// A backend in full.
+pub(super) fn backend() -> BackendDetail {
+    let mut backend = backends().remove(0);
+    backend.health.detail = Some("its certificate expires at 2026-12-01T00:00:00Z".into());
+    let result = |ago_ms, verdict, latency_us, message: &str| CheckResult {
+        ago_ms,
+        verdict,
+        latency_us,
+        message: message.into(),
+    };
+    BackendDetail {
+        backend,
+        served: true,
+        standby_of: None,
+        check: Some(CheckInfo {
+            name: "front".into(),
+            kind: "https".into(),
+            address: Some(([10, 0, 0, 11], 443).into()),
+            interval_ms: 1_000,
+            timeout_ms: 500,
+            rise: 2,
+            fall: 3,
+            good_in_a_row: 12,
+            bad_in_a_row: 0,
+            good: 120,
+            bad: 3,
+            inconclusive: 1,
+            certificate_expires_unix_seconds: Some(1_796_083_200),
+        }),
+        results: vec![
+            result(2_400, CheckVerdict::Bad, None, "10.0.0.11:443 refused the connection"),
+            result(1_400, CheckVerdict::Inconclusive, None, "10.0.0.11:443 was not asked"),
+            result(400, CheckVerdict::Good, Some(850), "answered in 850.0µs"),
+        ],
+    }
 }
 
 /// A backend that drains, one that has, and one in maintenance.
@@ -220,6 +262,7 @@ fn every_answer_survives_json() {
     survives(&status());
     survives(&services());
     survives(&backends());
+    survives(&backend());
     survives(&backends_that_go());
     survives(&Status { flows: flows(), sessions: sessions(), ..status() });
     survives(&events());

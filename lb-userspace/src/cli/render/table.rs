@@ -55,6 +55,13 @@ impl Field {
     }
 }
 
+impl Field {
+    /// What stands in it, harmless for a terminal.
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
+}
+
 impl<T: AsRef<str>> From<T> for Field {
     fn from(text: T) -> Self {
         Self::toned(text.as_ref(), Tone::Neutral)

@@ -57,6 +57,15 @@ pub(in crate::cli) fn age(seconds: u64) -> String {
     }
 }
 
+/// How long ago something was: `850 ms`, `9.1 s`, from a minute on by its two largest units.
+pub(super) fn ago(milliseconds: u64) -> String {
+    match milliseconds {
+        0..1_000 => format!("{milliseconds} ms"),
+        1_000..60_000 => format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100),
+        _ => age(milliseconds / 1_000),
+    }
+}
+
 /// A short duration: `850 µs`, `12.3 ms`, `1.2 s`.
 pub(super) fn latency(microseconds: u64) -> String {
     match microseconds {
@@ -108,6 +117,7 @@ mod tests {
             [0, 999, 1_000, 12_345, 1_250_000].map(latency),
             ["0 µs", "999 µs", "1.0 ms", "12.3 ms", "1.2 s"]
         );
+        assert_eq!([0, 999, 9_199, 59_999, 61_000].map(ago), ["0 ms", "999 ms", "9.1 s", "59.9 s", "1m 1s"]);
         assert_eq!(percent(100.0 / 3.0), "33.3 %");
         assert_eq!(use_of(3, 4_096), "0.0 %");
         assert_eq!(use_of(u64::MAX, u64::MAX), "100.0 %");

@@ -7,6 +7,7 @@
 
 mod agent;
 mod connect;
+mod datagram;
 mod dns;
 mod error;
 mod exec;
@@ -15,6 +16,7 @@ mod http;
 mod mysql;
 mod question;
 mod tcp;
+mod text;
 mod tls;
 mod udp;
 
