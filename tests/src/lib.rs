@@ -15,6 +15,7 @@ pub mod hex;
 pub mod hosts;
 pub mod http;
 pub mod lab;
+pub mod mariadb;
 pub mod nginx;
 pub mod programs;
 pub mod site;

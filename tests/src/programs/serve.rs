@@ -62,13 +62,13 @@ pub struct Page {
 }
 
 /// What makes pages, by their paths; none for the usual answer.
-pub type Pages = dyn Fn(&str) -> Option<Page> + Sync;
+pub type Pages<'a> = dyn Fn(&str) -> Option<Page> + Sync + 'a;
 
 /// The same with pages of its own.
 ///
 /// # Errors
 /// As [`serve`].
-pub fn serve_pages(name: &str, tcp: &[SocketAddr], udp: &[SocketAddr], pages: &Pages) -> Result<()> {
+pub fn serve_pages(name: &str, tcp: &[SocketAddr], udp: &[SocketAddr], pages: &Pages<'_>) -> Result<()> {
     ensure!(!(tcp.is_empty() && udp.is_empty()), "nothing to serve: give --listen or --udp");
     let listeners = tcp.iter().map(|address| listen(*address)).collect::<Result<Vec<_>>>()?;
     let sockets = udp.iter().map(|address| udp::listen(*address)).collect::<Result<Vec<_>>>()?;
@@ -109,7 +109,7 @@ fn report(what: &str, result: Result<()>) {
 }
 
 /// Accepts for ever, while there is room.
-fn accept_all(listener: &TcpListener, name: &str, pages: &Pages) {
+fn accept_all(listener: &TcpListener, name: &str, pages: &Pages<'_>) {
     let room = Arc::new(Room::default());
     thread::scope(|scope| {
         loop {
@@ -168,7 +168,7 @@ struct Request {
 }
 
 /// Answers the requests of one connection.
-fn converse(stream: &TcpStream, name: &str, pages: &Pages) -> Result<()> {
+fn converse(stream: &TcpStream, name: &str, pages: &Pages<'_>) -> Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
     stream.set_write_timeout(Some(IDLE_TIMEOUT))?;

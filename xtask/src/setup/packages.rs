@@ -43,13 +43,20 @@ const fn tool(group: Group, program: &'static str, package: &'static str, why: &
 }
 
 /// Programs that are used as they are.
-pub const TOOLS: [Tool; 11] = [
+pub const TOOLS: [Tool; 13] = [
     tool(Group::Toolchain, "cc", "gcc", "links what cargo compiles"),
     tool(Group::Lab, "ip", "iproute2", "namespaces, links and addresses of the lab"),
     tool(Group::Lab, "ethtool", "ethtool", "turns checksum offload off in the lab"),
     tool(Group::Lab, "ping", "iputils-ping", "asks whether a host of the lab answers"),
     tool(Group::Lab, "sysctl", "procps", "forwarding and ARP settings of the lab"),
     tool(Group::Test, "nginx", NGINX_PACKAGE, "real web servers behind the VIP (no service is started)"),
+    tool(
+        Group::Test,
+        "mariadbd",
+        "mariadb-server-core",
+        "real databases behind the VIP (it brings no service)",
+    ),
+    tool(Group::Test, "mariadb", "mariadb-client-core", "the databases' client"),
     tool(Group::Test, "wrk", "wrk", "load on the VIP"),
     tool(Group::Test, "curl", "curl", "single requests to the VIP"),
     tool(Group::Test, "traceroute", "traceroute", "the way to the VIP, hop by hop"),
