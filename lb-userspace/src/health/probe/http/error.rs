@@ -8,7 +8,7 @@ use super::super::{ProbeError, Question, Stage, tls};
 use super::{MAX_HEAD_BYTES, MAX_HEADERS};
 
 /// Names an error of a connection; `stage` is what was waited for.
-pub(in super::super) fn name_error(question: &Question, stage: Stage, error: &hyper::Error) -> ProbeError {
+pub(super) fn name_error(question: &Question, stage: Stage, error: &hyper::Error) -> ProbeError {
     let address = question.address;
     if error.is_parse_too_large() {
         return too_large(question);

@@ -19,7 +19,6 @@ use crate::model::{HttpCheck, HttpVersion, StatusSet};
 use super::{ProbeError, Question, Stage, tls};
 
 pub(super) use body::read_up_to;
-pub(super) use error::name_error;
 pub(super) use exchange::exchange;
 pub(super) use request::{AGENT, authority_of};
 

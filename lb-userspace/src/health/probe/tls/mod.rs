@@ -170,3 +170,6 @@ fn require(question: &Question, protocol: Protocol, stream: &TlsStream<TcpStream
     }
     Err(ProbeError::Tls { address: question.address, detail: explain::NO_HTTP2.to_owned() })
 }
+
+#[cfg(test)]
+mod tests;
