@@ -244,3 +244,27 @@ async fn nothing_outlives_a_probe_that_is_dropped() {
     drop(probe);
     ended.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_probe_starts_no_task() {
+    let (asked, wait_for_request) = oneshot::channel();
+    let (address, ended) = server(async move |mut stream: TcpStream| {
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).await.unwrap();
+        asked.send(()).unwrap();
+        while stream.read(&mut preface).await? > 0 {}
+        io::Result::Ok(())
+    })
+    .await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let mut prober = Prober::new(address, Arc::new(http2(AMPLE)));
+    let mut probe = Box::pin(prober.probe());
+    tokio::select! {
+        outcome = &mut probe => panic!("{outcome:?}"),
+        _ = wait_for_request => {}
+    }
+    assert_eq!(tasks(), before, "what moves the bytes is part of the probe");
+    drop(probe);
+    assert!(ended.await.unwrap().is_err());
+}
