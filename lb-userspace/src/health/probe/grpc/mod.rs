@@ -74,7 +74,7 @@ mod tests {
         for (left, text) in [
             (Duration::ZERO, "1m"),
             (Duration::from_micros(1_999), "1m"),
-            (Duration::from_secs(3_600), "3600000m"),
+            (Duration::from_hours(1), "3600000m"),
             (Duration::MAX, "99999999m"),
         ] {
             assert_eq!(timeout_text(left), text);

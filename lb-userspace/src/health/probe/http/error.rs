@@ -8,7 +8,7 @@ use super::super::{ProbeError, Question, Stage, tls};
 use super::{MAX_HEAD_BYTES, MAX_HEADERS};
 
 /// Names an error of a connection; `stage` is what was waited for.
-pub(in super::super) fn name_error(question: &Question, stage: Stage, error: &hyper::Error) -> ProbeError {
+pub(super) fn name_error(question: &Question, stage: Stage, error: &hyper::Error) -> ProbeError {
     let address = question.address;
     if error.is_parse_too_large() {
         return too_large(question);
@@ -21,15 +21,21 @@ pub(in super::super) fn name_error(question: &Question, stage: Stage, error: &hy
         return name_io_error(question, stage, io_error);
     }
     if let Some(h2_error) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
-        return name_h2_error(question, h2_error);
+        return name_h2_error(question, stage, h2_error);
     }
-    if error.is_user() {
+    // With a source it is that the connection went away under the request.
+    if error.is_user() && source.is_none() {
         return ProbeError::Request { address, detail: error.to_string() };
     }
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_user() {
         return ProbeError::Closed { address, how: Close::InOrder };
     }
     ProbeError::Io { address, stage, detail: error.to_string() }
+}
+
+/// Whether an error says by itself what happened, rather than that something did.
+pub(super) fn has_reason(error: &hyper::Error) -> bool {
+    error.source().is_some_and(|source| source.is::<io::Error>() || source.is::<h2::Error>())
 }
 
 fn name_io_error(question: &Question, stage: Stage, error: &io::Error) -> ProbeError {
@@ -44,7 +50,7 @@ fn name_io_error(question: &Question, stage: Stage, error: &io::Error) -> ProbeE
     }
 }
 
-fn name_h2_error(question: &Question, error: &h2::Error) -> ProbeError {
+fn name_h2_error(question: &Question, stage: Stage, error: &h2::Error) -> ProbeError {
     let reason = error.reason().map_or_else(|| error.to_string(), |reason| format!("{reason:?}"));
     if error.is_remote() && error.is_go_away() {
         return question.says(format!("the HTTP/2 connection is over: {reason}"));
@@ -52,12 +58,16 @@ fn name_h2_error(question: &Question, error: &h2::Error) -> ProbeError {
     if error.is_remote() {
         return question.says(format!("the HTTP/2 request is over: {reason}"));
     }
-    match (error.is_library(), error.reason()) {
-        // What the library says of a head that is larger than it may be (RFC 9113, 10.5.1).
-        (true, Some(h2::Reason::REFUSED_STREAM)) => too_large(question),
-        (true, _) => question.malformed(format!("it is not HTTP/2: {reason}")),
-        (false, _) => ProbeError::Request { address: question.address, detail: error.to_string() },
+    if error.is_library() && error.is_reset() {
+        // The library has one error for both (RFC 9113, 8.1.1 and 10.5.1).
+        return question.malformed(format!(
+            "an HTTP/2 answer that breaks the rules, or has a head of more than {MAX_HEAD_BYTES} bytes: {reason}"
+        ));
     }
+    if error.is_library() {
+        return question.malformed(format!("it is not HTTP/2: {reason}"));
+    }
+    ProbeError::Io { address: question.address, stage, detail: error.to_string() }
 }
 
 fn too_large(question: &Question) -> ProbeError {

@@ -5,12 +5,14 @@ use std::pin::pin;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
 
 use super::super::tls::{Protocol, Wire};
 use super::super::{ProbeError, Question, Stage};
-use super::error::name_error;
+use super::error::{has_reason, name_error};
 use super::tasks::tasks;
 use super::{MAX_HEAD_BYTES, MAX_HEADERS, body};
 
@@ -65,7 +67,7 @@ async fn over_http2<T, F>(
 where
     F: Future<Output = Result<T, ProbeError>>,
 {
-    let name = |error: hyper::Error| name_error(question, Stage::Answer, &error);
+    let name = |error: &hyper::Error| name_error(question, Stage::Answer, error);
     let (spawner, tasks) = tasks();
     let window_bytes = u32::try_from(body::MAX_BODY_BYTES).unwrap_or(u32::MAX);
     let mut builder = http2::Builder::new(spawner.clone());
@@ -77,18 +79,35 @@ where
         .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
     let work = async move {
         let answer = async {
-            let (mut sender, connection) = builder.handshake(TokioIo::new(wire)).await.map_err(name)?;
-            hyper::rt::Executor::execute(&spawner, async {
-                let _told_to_the_request = connection.await;
+            let handshake = builder.handshake(TokioIo::new(wire)).await;
+            let (sender, connection) = handshake.map_err(|error| name(&error))?;
+            let (tell, connection_error) = oneshot::channel();
+            spawner.execute(async move {
+                let _nobody_asks = tell.send(connection.await.err());
             });
-            let response = sender.send_request(request).await.map_err(name)?;
-            // Kept while the answer is read: without it the connection ends itself.
-            Ok((response, sender))
+            ask(sender, connection_error, request).await.map_err(|error| name(&error))
         };
         let (response, _sender) = question.bound(Stage::Answer, answer).await?;
         read(response).await
     };
     drive(work, tasks.run()).await
+}
+
+/// Gives the answer, and the sender that has to be kept while it is read: without it the connection ends itself.
+async fn ask(
+    mut sender: http2::SendRequest<Full<Bytes>>,
+    connection_error: oneshot::Receiver<Option<hyper::Error>>,
+    request: Request<Full<Bytes>>,
+) -> Result<(Response<Incoming>, http2::SendRequest<Full<Bytes>>), hyper::Error> {
+    match sender.send_request(request).await {
+        Ok(response) => Ok((response, sender)),
+        Err(error) if has_reason(&error) => Err(error),
+        Err(error) => {
+            // It failed with the connection, which knows why and ends now.
+            drop(sender);
+            Err(connection_error.await.ok().flatten().unwrap_or(error))
+        }
+    }
 }
 
 /// Runs `exchange` to its end, and `connection`, which moves its bytes, beside it.

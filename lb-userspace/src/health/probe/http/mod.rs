@@ -10,6 +10,8 @@ mod exchange;
 mod request;
 mod tasks;
 
+use std::time::Duration;
+
 use hyper::Response;
 use hyper::body::Incoming;
 
@@ -19,7 +21,6 @@ use crate::model::{HttpCheck, HttpVersion, StatusSet};
 use super::{ProbeError, Question, Stage, tls};
 
 pub(super) use body::read_up_to;
-pub(super) use error::name_error;
 pub(super) use exchange::exchange;
 pub(super) use request::{AGENT, authority_of};
 
@@ -53,20 +54,15 @@ async fn read(
     question: &Question,
     check: &HttpCheck,
     response: Response<Incoming>,
-) -> Result<std::time::Duration, ProbeError> {
+) -> Result<Duration, ProbeError> {
     let head_latency = question.elapsed();
     judge(question, &check.expect_status, response.status().as_u16())?;
-    match &check.expect_body {
-        Some(pattern) => {
-            let work = body::matches(question, pattern, response.into_body());
-            question.bound(Stage::Body, work).await?;
-            Ok(question.elapsed())
-        }
-        None => {
-            body::drain(question, response.into_body()).await;
-            Ok(head_latency)
-        }
-    }
+    let Some(pattern) = &check.expect_body else {
+        body::drain(question, response.into_body()).await;
+        return Ok(head_latency);
+    };
+    question.bound(Stage::Body, body::matches(question, pattern, response.into_body())).await?;
+    Ok(question.elapsed())
 }
 
 fn judge(question: &Question, accepted: &StatusSet, status: u16) -> Result<(), ProbeError> {

@@ -72,7 +72,9 @@ fn explain_certificate(error: &CertificateError) -> String {
             let names = names(presented);
             format!("its certificate is not for {} but for {names} (set `server_name`)", expected.to_str())
         }
-        // Its other texts are debug output.
+        CertificateError::BadSignature => {
+            "its certificate was not signed with the authority's key (is the file of `ca` an old one?)".to_owned()
+        }
         other if is_authoritys_own(other) => {
             "its certificate is that of an authority (give the server one of its own, with CA:FALSE)".to_owned()
         }
@@ -106,4 +108,22 @@ fn names(presented: &[String]) -> String {
 fn plain(name: &str) -> &str {
     let inner = |open, close| name.strip_prefix(open).and_then(|rest: &str| rest.strip_suffix(close));
     inner("DnsName(\"", "\")").or_else(|| inner("IpAddress(", ")")).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_the_server_are_told_in_words() {
+        let alert = |alert| explain(&Error::AlertReceived(alert));
+        let nothing_in_common = "no version or algorithm in common (checks speak TLS 1.2 and 1.3; turn one of them on at the server)";
+        assert_eq!(alert(AlertDescription::ProtocolVersion), nothing_in_common);
+        assert_eq!(alert(AlertDescription::HandshakeFailure), nothing_in_common);
+        let unknown_name = "the server does not know the name that was asked for (set `server_name`)";
+        assert_eq!(alert(AlertDescription::UnrecognisedName), unknown_name);
+        assert_eq!(alert(AlertDescription::InternalError), "the server ended the handshake: InternalError");
+        let revoked = explain(&Error::InvalidCertificate(CertificateError::Revoked));
+        assert_eq!(revoked, "its certificate cannot be accepted: Revoked");
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Role: opens the connection of a check, with TLS or without. Imports `model` and `connect`.
 //! Always holds: every connection is a whole handshake (no resumption: a resumed session would go on when the
-//! certificate has expired); files are read on threads of their own, [`authorities::MAX_READERS`] at most.
+//! certificate has expired); files are read on threads of their own, [`authorities::MAX_READERS`] at most, and such a
+//! reading is all that may go on when a probe is dropped.
 
 mod authorities;
 mod certificate;
@@ -31,7 +32,7 @@ use unverified::Unverified;
 pub(super) use explain::name_io_error;
 
 /// A CA file is looked at again after this time.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 /// The algorithms, shared by all connectors.
 static ALGORITHMS: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
@@ -125,10 +126,8 @@ impl Connector {
                 return Ok(client.config.clone());
             }
         }
-        let authorities = match check.verify {
-            true => Some(authorities::load(question, check.ca.as_deref()).await?),
-            false => None,
-        };
+        let authorities =
+            if check.verify { Some(authorities::load(question, check.ca.as_deref()).await?) } else { None };
         let same = |client: &Client| match (&client.authorities, &authorities) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (old, new) => old.is_none() && new.is_none(),
@@ -151,12 +150,11 @@ fn configure(
 ) -> Result<ClientConfig, tokio_rustls::rustls::Error> {
     let builder =
         ClientConfig::builder_with_provider(ALGORITHMS.clone()).with_safe_default_protocol_versions()?;
-    let mut config = match authorities {
-        Some(authorities) => builder.with_root_certificates(authorities).with_no_client_auth(),
-        None => {
-            let verifier: Arc<dyn ServerCertVerifier> = Arc::new(Unverified::new(ALGORITHMS.clone()));
-            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
-        }
+    let mut config = if let Some(authorities) = authorities {
+        builder.with_root_certificates(authorities).with_no_client_auth()
+    } else {
+        let verifier: Arc<dyn ServerCertVerifier> = Arc::new(Unverified::new(ALGORITHMS.clone()));
+        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
     };
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![protocol.alpn().into()];
@@ -170,3 +168,6 @@ fn require(question: &Question, protocol: Protocol, stream: &TlsStream<TcpStream
     }
     Err(ProbeError::Tls { address: question.address, detail: explain::NO_HTTP2.to_owned() })
 }
+
+#[cfg(test)]
+mod tests;
