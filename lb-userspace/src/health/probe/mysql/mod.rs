@@ -17,6 +17,9 @@
 //! a server that listens, and closes then. The price is a line for each in a log that notes refused logins, which an account
 //! without any rights under that name spares. The greeting is what decides: a server that takes its time to deny (as the
 //! plugin connection_control makes it) is good.
+//!
+//! A server that has all its connections takes one more as far as to the login, for an administrator: without that account
+//! error 1040 is seen only while that place is taken too, which is soon where clients try again and again.
 
 mod failure;
 mod greeting;
