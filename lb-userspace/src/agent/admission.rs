@@ -6,7 +6,7 @@
 use super::desired::{health_of, takes_flows};
 use crate::health::policy::{self, Admission, Member, Reason};
 use crate::health::{BackendId, Health, TargetStatus, WishedState};
-use crate::model::{Backend, Model, OnRoleChange, Pool, Role};
+use crate::model::{Backend, Model, OnAllDown, OnRoleChange, Pool, Role};
 use crate::reconcile::{BackendName, identity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ pub fn admit(known: &Known<'_>) -> Admissions {
             admit_group(known, name, pool, *ipv4, &mut all);
         }
     }
-    admit_standbys(known.model, &mut all);
+    admit_standbys(known, &mut all);
     all
 }
 
@@ -74,8 +74,7 @@ fn is_of(ipv4: Option<bool>, backend: &Backend) -> bool {
 
 /// Judges the own backends of a pool that share a table.
 fn admit_group(known: &Known<'_>, pool_name: &str, pool: &Pool, ipv4: Option<bool>, all: &mut Admissions) {
-    let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none() && is_of(ipv4, backend));
-    let active: Vec<&Backend> = own.filter(|backend| takes_flows(backend)).collect();
+    let active = active(pool, ipv4);
     if active.is_empty() {
         return;
     }
@@ -100,6 +99,12 @@ fn admit_group(known: &Known<'_>, pool_name: &str, pool: &Pool, ipv4: Option<boo
     all.verdicts.push(Verdict { pool, ipv4, reason, fit, total: active.len() });
 }
 
+/// The own backends of a pool that share a table and take flows as far as the operator is concerned.
+fn active(pool: &Pool, ipv4: Option<bool>) -> Vec<&Backend> {
+    let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none() && is_of(ipv4, backend));
+    own.filter(|backend| takes_flows(backend)).collect()
+}
+
 fn member(known: &Known<'_>, pool: &str, backend: &Backend) -> Member {
     let id = BackendId { pool: pool.to_owned(), backend: backend.name.clone() };
     let status = known.checked.get(&id).map(|target| &target.status);
@@ -108,6 +113,9 @@ fn member(known: &Known<'_>, pool: &str, backend: &Backend) -> Member {
     Member {
         health: health_of(known.model, pool, backend, known.checked),
         serves: known.in_use.contains(&identity(pool, backend).identity),
+        answers: status
+            .and_then(|status| status.last_result.as_ref())
+            .is_none_or(|result| result.event.answers()),
         held: status.is_some_and(|status| status.held_for(known.now) > Duration::ZERO),
         database: findings.and_then(|findings| findings.database),
         wish: findings.and_then(|findings| findings.wish),
@@ -130,23 +138,31 @@ fn is_given_up(pool: &Pool, role: Option<Role>, member: &Member) -> bool {
     in_maintenance || was_primary
 }
 
-/// Lets those in whom the other pool serves, where a pool falls back to it: standbys, and own backends that it has too.
-fn admit_standbys(model: &Model, all: &mut Admissions) {
+/// Lets those in whom the other pool serves, where a pool falls back to it: standbys, and own backends that it has too. If
+/// there is nobody, the pool may fail open.
+fn admit_standbys(known: &Known<'_>, all: &mut Admissions) {
     let mut standing_in = Vec::new();
-    for verdict in &all.verdicts {
-        let (Reason::Fallback(fallback), Some(pool)) = (&verdict.reason, model.pools.get(&verdict.pool))
+    for verdict in &mut all.verdicts {
+        let (Reason::Fallback(fallback), Some(pool)) = (&verdict.reason, known.model.pools.get(&verdict.pool))
         else {
             continue;
         };
-        let Some(other) = model.pools.get(fallback) else { continue };
-        for backend in pool.backends.iter().filter(|backend| is_of(verdict.ipv4, backend)) {
-            let is_same = |other: &&Backend| (other.address, other.port) == (backend.address, backend.port);
-            let Some(origin) = other.backends.iter().find(is_same) else { continue };
-            let origin = BackendName { pool: fallback.clone(), name: origin.name.clone() };
-            if takes_flows(backend) && all.served.contains(&origin) {
-                let name = BackendName { pool: verdict.pool.clone(), name: backend.name.clone() };
-                standing_in.push((name, all.percents.get(&origin).copied()));
-            }
+        let served = &all.served;
+        let names = in_fallback(known.model, fallback, pool, verdict.ipv4, served);
+        if !names.is_empty() {
+            standing_in.extend(names.into_iter().map(|(name, origin)| {
+                let name = BackendName { pool: verdict.pool.clone(), name };
+                (name, all.percents.get(&origin).copied())
+            }));
+        } else if matches!(pool.policy.on_all_down, OnAllDown::Fallback { or_open: true, .. }) {
+            let active = active(pool, verdict.ipv4);
+            let members: Vec<Member> =
+                active.iter().map(|backend| member(known, &verdict.pool, backend)).collect();
+            let open = active.iter().zip(policy::everybody(&members)).filter(|(_, open)| *open);
+            standing_in.extend(open.map(|(backend, _)| {
+                (BackendName { pool: verdict.pool.clone(), name: backend.name.clone() }, None)
+            }));
+            verdict.reason = Reason::FailOpen;
         }
     }
     for (name, percent) in standing_in {
@@ -154,6 +170,25 @@ fn admit_standbys(model: &Model, all: &mut Admissions) {
         all.given_up.remove(&name);
         all.served.insert(name);
     }
+}
+
+/// Names of a pool's backends whom the pool that it falls back to serves, each with its name there.
+fn in_fallback(
+    model: &Model,
+    fallback: &str,
+    pool: &Pool,
+    ipv4: Option<bool>,
+    served: &BTreeSet<BackendName>,
+) -> Vec<(String, BackendName)> {
+    let Some(other) = model.pools.get(fallback) else { return Vec::new() };
+    let origin = |backend: &Backend| {
+        let is_same = |other: &&Backend| (other.address, other.port) == (backend.address, backend.port);
+        let origin = other.backends.iter().find(is_same)?;
+        Some(BackendName { pool: fallback.to_owned(), name: origin.name.clone() })
+    };
+    let candidates = pool.backends.iter().filter(|backend| is_of(ipv4, backend) && takes_flows(backend));
+    let named = candidates.filter_map(|backend| Some((backend.name.clone(), origin(backend)?)));
+    named.filter(|(_, origin)| served.contains(origin)).collect()
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
 fn service_port(model: &Model, pool: &str) -> Option<u16> {
     let falls_back = |name: &str| {
         let other = model.pools.get(name).map(|other| &other.policy.on_all_down);
-        matches!(other, Some(OnAllDown::Fallback(fallback)) if fallback == pool)
+        matches!(other, Some(OnAllDown::Fallback { pool: fallback, .. }) if fallback == pool)
     };
     let own = model.services.values().filter(|service| service.pool == pool);
     let others = model.services.values().filter(|service| falls_back(&service.pool));

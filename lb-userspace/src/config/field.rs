@@ -117,6 +117,10 @@ impl<'a> Field<'a> {
         self.refuse(format!("`{}`: {} is not a choice", self.key, quoted(written.value)), &hint, problems)
     }
 
+    pub fn is_array(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Array(_))
+    }
+
     /// The elements of an array, as fields of the same key.
     pub fn elements(&self, problems: &mut Problems) -> Option<Vec<Field<'a>>> {
         match self.value.get_ref() {

@@ -68,6 +68,16 @@ impl From<Result<Answer, ProbeError>> for Event {
     }
 }
 
+impl Event {
+    /// Whether it shows that the target answers; what is inconclusive shows nothing and counts as such.
+    pub fn answers(&self) -> bool {
+        match self {
+            Self::Good(_) | Self::Inconclusive(_) => true,
+            Self::Bad(error) => error.is_an_answer(),
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -15,6 +15,8 @@ pub struct Member {
     pub health: Health,
     /// Whether it serves already.
     pub serves: bool,
+    /// Whether its latest result shows that something answers there, be it that it does not serve.
+    pub answers: bool,
     /// Whether it is held for having gone down too often.
     pub held: bool,
     /// What it is, if it is a database.
@@ -26,7 +28,7 @@ pub struct Member {
 impl Member {
     /// One of which no more is known than its health.
     pub const fn new(health: Health, serves: bool) -> Self {
-        Self { health, serves, held: false, database: None, wish: None }
+        Self { health, serves, answers: true, held: false, database: None, wish: None }
     }
 
     /// Whether it asks not to be given new flows.
@@ -52,9 +54,9 @@ pub enum Reason {
     Healthy,
     /// More than one backend says that it is the primary: one of them.
     TwoPrimaries,
-    /// Fewer than `panic_percent` are healthy: everybody.
+    /// Fewer than `panic_percent` are healthy: everybody who answers.
     Panic,
-    /// Too few are healthy: everybody.
+    /// Too few are healthy: everybody who answers, see [`everybody`].
     FailOpen,
     /// Too few are healthy: nobody.
     Dropped,
@@ -84,16 +86,15 @@ pub fn admit(policy: &Policy, role: Option<Role>, members: &[Member]) -> Admissi
     let fit = served.iter().filter(|served| **served).count();
     let answer = |served, reason| Admission { served, fit, reason };
     let nobody = || vec![false; members.len()];
-    let everybody = || members.iter().map(|member| !member.steps_back()).collect();
     if members.is_empty() {
         return answer(nobody(), Reason::Empty);
     }
     let enough = usize::try_from(policy.min_healthy.max(1)).unwrap_or(usize::MAX);
     if fit < enough {
         return match &policy.on_all_down {
-            OnAllDown::FailOpen if role != Some(Role::Primary) => answer(everybody(), Reason::FailOpen),
+            OnAllDown::FailOpen if role != Some(Role::Primary) => answer(everybody(members), Reason::FailOpen),
             OnAllDown::Drop | OnAllDown::FailOpen => answer(nobody(), Reason::Dropped),
-            OnAllDown::Fallback(pool) => answer(nobody(), Reason::Fallback(pool.clone())),
+            OnAllDown::Fallback { pool, .. } => answer(nobody(), Reason::Fallback(pool.clone())),
         };
     }
     if role == Some(Role::Primary) {
@@ -103,13 +104,20 @@ pub fn admit(policy: &Policy, role: Option<Role>, members: &[Member]) -> Admissi
     let not_down = members.iter().filter(|member| member.health != Health::Down).count();
     let panic_percent = usize::try_from(policy.panic_percent).unwrap_or(100);
     if not_down * 100 < members.len() * panic_percent {
-        return answer(everybody(), Reason::Panic);
+        return answer(everybody(members), Reason::Panic);
     }
     let steady = served.iter().zip(members).filter(|(served, member)| **served && !member.held).count();
     if steady >= enough {
         served.iter_mut().zip(members).for_each(|(served, member)| *served &= !member.held);
     }
     answer(served, Reason::Healthy)
+}
+
+/// Everybody who answers at all, however; if nobody does, everybody. Who steps back is not among them.
+pub fn everybody(members: &[Member]) -> Vec<bool> {
+    let somebody_answers = members.iter().any(|member| member.answers && !member.steps_back());
+    let is_in = |member: &Member| !member.steps_back() && (member.answers || !somebody_answers);
+    members.iter().map(is_in).collect()
 }
 
 /// Who may be served by what is known of them.

@@ -6,10 +6,16 @@ pub enum OnAllDown {
     /// New connections are refused.
     #[default]
     Drop,
-    /// Everybody gets new connections as if all were healthy: the check may be what is wrong.
+    /// Everybody who answers at all gets new connections, as if all were healthy (the check may be what is wrong); if nobody
+    /// answers, everybody.
     FailOpen,
-    /// New connections go to another pool, which exists, has the same mode, and is not this one.
-    Fallback(String),
+    /// New connections go to another pool.
+    Fallback {
+        /// That pool, which exists, has the same mode, and is not this one.
+        pool: String,
+        /// Whether, if the other pool serves nobody either, this one fails open; else it refuses.
+        or_open: bool,
+    },
 }
 
 /// What becomes of the connections to a primary that is one no more.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -241,11 +241,6 @@ impl Bed {
         let seen: Vec<&str> = answers.keys().map(String::as_str).collect();
         ensure!(seen == names, "{vip}: answered by {answers:?}, not by {names:?}");
         Ok(())
-    }
-
-    /// Name of a file beside the configuration.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.config.parent().unwrap_or(Path::new("/")).join(name)
     }
 }
 

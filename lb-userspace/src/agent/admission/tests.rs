@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::health::machine::{Event, Machine};
+use crate::health::probe::ProbeError;
 use crate::health::{Answer, Database, Findings, Wish};
 use crate::reconcile::identity;
 use std::path::Path;
@@ -44,7 +45,7 @@ const FILE: &str = r#"
     [pools.reads]
     mode = "nat"
     check = "replica"
-    on_all_down = "fallback:db"
+    on_all_down = ["fallback:db", "fail-open"]
     backends = [{ name = "r1", address = "10.0.3.1:3306" }, { name = "r2", address = "10.0.3.2:3306" }]
 "#;
 
@@ -162,6 +163,32 @@ fn reads_fall_back_to_the_primary_although_both_pools_have_the_same_servers() {
     };
     assert_eq!(served(&judge(&db(Health::Up), &[]), "reads"), ["r2"]);
     assert_eq!(served(&judge(&db(Health::Down), &[]), "reads"), ["r1"], "the replica is down");
+}
+
+#[test]
+fn without_a_primary_to_fall_back_to_reads_go_to_whoever_answers() {
+    let down = |says: bool| {
+        let address = "10.0.3.1:3306".parse().unwrap();
+        let error = if says {
+            ProbeError::Says { address, says: "replication is stopped".to_owned() }
+        } else {
+            ProbeError::Refused { address }
+        };
+        let mut machine = Machine::new(1, 1, Health::Up, Instant::now());
+        machine.on_event(Event::Bad(error), Instant::now());
+        TargetStatus { address, status: machine.status().clone() }
+    };
+    let id = |pool: &str, name: &str| BackendId { pool: pool.to_owned(), backend: name.to_owned() };
+    let checked = [
+        (id("db", "db1"), down(false)),
+        (id("db", "db2"), down(true)),
+        (id("reads", "r1"), down(false)),
+        (id("reads", "r2"), down(true)),
+    ];
+    let admissions = judge(&checked.into(), &[("db", "db1")]);
+    assert_eq!(served(&admissions, "reads"), ["r2"]);
+    assert_eq!(reasons(&admissions, "reads"), [(Some(true), Reason::FailOpen)]);
+    assert!(served(&admissions, "db").is_empty(), "never guessed");
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn with_standbys(mut pools: BTreeMap<String, Pool>) -> BTreeMap<String, Pool> {
     let own: BTreeMap<String, Vec<Backend>> =
         pools.iter().map(|(name, pool)| (name.clone(), pool.backends.clone())).collect();
     for pool in pools.values_mut() {
-        let OnAllDown::Fallback(fallback) = &pool.policy.on_all_down else { continue };
+        let OnAllDown::Fallback { pool: fallback, .. } = &pool.policy.on_all_down else { continue };
         for backend in own.get(fallback).into_iter().flatten() {
             if pool
                 .backends

@@ -38,7 +38,7 @@ impl PolicyDraft {
     pub fn fallback(&self) -> Option<At<&str>> {
         let on_all_down = self.on_all_down.as_ref()?;
         match &on_all_down.value {
-            OnAllDown::Fallback(pool) => Some(At::new(pool.as_str(), on_all_down.span.clone())),
+            OnAllDown::Fallback { pool, .. } => Some(At::new(pool.as_str(), on_all_down.span.clone())),
             OnAllDown::Drop | OnAllDown::FailOpen => None,
         }
     }
@@ -54,17 +54,48 @@ impl PolicyDraft {
     }
 }
 
+/// One word, or a fallback and what to do if nobody is served there either.
 fn read_on_all_down(field: Field<'_>, problems: &mut Problems) -> Option<At<OnAllDown>> {
-    let text = field.string(problems)?;
-    let value = match text.value.split_once(':') {
-        None if text.value == "drop" => OnAllDown::Drop,
-        None if text.value == "fail-open" => OnAllDown::FailOpen,
-        Some(("fallback", pool)) if !pool.is_empty() => OnAllDown::Fallback(pool.to_owned()),
-        _ => {
-            let message = format!("`on_all_down`: {} is not a choice", quoted(text.value));
-            let hint = "the choices are \"drop\", \"fail-open\" and \"fallback:POOL\"";
-            return field.refuse(message, hint, problems);
+    let word = |text: &str| match text.split_once(':') {
+        None if text == "drop" => Some(OnAllDown::Drop),
+        None if text == "fail-open" => Some(OnAllDown::FailOpen),
+        Some(("fallback", pool)) if !pool.is_empty() => {
+            Some(OnAllDown::Fallback { pool: pool.to_owned(), or_open: false })
         }
+        _ => None,
     };
-    Some(At::new(value, text.span))
+    let refuse = |field: Field<'_>, written: &str, problems: &mut Problems| {
+        let message = format!("`on_all_down`: {} is not a choice", quoted(written));
+        let hint = "the choices are \"drop\", \"fail-open\" and \"fallback:POOL\"; after a fallback may come what to do if \
+                    nobody is served there either: [\"fallback:POOL\", \"fail-open\"]";
+        field.refuse(message, hint, problems)
+    };
+    if !field.is_array() {
+        let text = field.string(problems)?;
+        return match word(text.value) {
+            Some(value) => Some(At::new(value, text.span)),
+            None => refuse(field, text.value, problems),
+        };
+    }
+    let mut words = Vec::new();
+    for element in field.elements(problems)? {
+        let text = element.string(problems)?;
+        match word(text.value) {
+            Some(value) => words.push(At::new(value, text.span)),
+            None => return refuse(element, text.value, problems),
+        }
+    }
+    let mut words = words.into_iter();
+    match (words.next(), words.next().map(|last| last.value), words.next()) {
+        (Some(first), None, None) => Some(first),
+        (Some(At { value: OnAllDown::Fallback { pool, .. }, span }), Some(last), None)
+            if matches!(last, OnAllDown::Drop | OnAllDown::FailOpen) =>
+        {
+            Some(At::new(OnAllDown::Fallback { pool, or_open: last == OnAllDown::FailOpen }, span))
+        }
+        _ => {
+            let message = "`on_all_down`: these do not go together";
+            field.refuse(message, "write one of them, or [\"fallback:POOL\", \"fail-open\"]", problems)
+        }
+    }
 }

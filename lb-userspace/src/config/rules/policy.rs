@@ -85,8 +85,10 @@ fn check_role(draft: &Draft, pool: &PoolDraft, problems: &mut Problems) {
             None => problem,
         });
     };
-    if let Some(open) = policy.on_all_down.as_ref().filter(|at| at.value == OnAllDown::FailOpen) {
-        refuse(open.span.clone(), "`on_all_down` = \"fail-open\"");
+    let opens =
+        |wanted: &OnAllDown| matches!(wanted, OnAllDown::FailOpen | OnAllDown::Fallback { or_open: true, .. });
+    if let Some(open) = policy.on_all_down.as_ref().filter(|at| opens(&at.value)) {
+        refuse(open.span.clone(), "\"fail-open\"");
     }
     if let Some(panic) = policy.panic_threshold.as_ref().filter(|at| at.value > 0) {
         refuse(panic.span.clone(), "`panic_threshold`");

@@ -33,9 +33,18 @@ fn without_anybody_healthy_the_policy_decides() {
     let all_down = [(Down, true), (Down, false)];
     assert_eq!(by_health(&with(OnAllDown::Drop), &all_down), (vec![false, false], Reason::Dropped));
     assert_eq!(by_health(&with(OnAllDown::FailOpen), &all_down), (vec![true, true], Reason::FailOpen));
-    let fallback = with(OnAllDown::Fallback("spare".to_owned()));
+    let fallback = with(OnAllDown::Fallback { pool: "spare".to_owned(), or_open: false });
     let reason = Reason::Fallback("spare".to_owned());
     assert_eq!(by_health(&fallback, &all_down), (vec![false, false], reason));
+}
+
+#[test]
+fn failing_open_prefers_those_who_answer_at_all() {
+    let open = with(OnAllDown::FailOpen);
+    let sick = Member::new(Down, true);
+    let dead = Member { answers: false, ..sick };
+    assert_eq!(judge(&open, None, &[sick, dead]), (vec![true, false], Reason::FailOpen));
+    assert_eq!(judge(&open, None, &[dead, dead]), (vec![true, true], Reason::FailOpen));
 }
 
 #[test]

@@ -223,6 +223,28 @@ impl ProbeError {
         }
     }
 
+    /// Whether the target answered, and what it said was not good enough: something lives there.
+    pub fn is_an_answer(&self) -> bool {
+        match self {
+            Self::Status { .. }
+            | Self::Malformed { .. }
+            | Self::TooLarge { .. }
+            | Self::Tls { .. }
+            | Self::Body { .. }
+            | Self::Says { .. } => true,
+            Self::Refused { .. }
+            | Self::TimedOut { .. }
+            | Self::Closed { .. }
+            | Self::Unreachable { .. }
+            | Self::Command { .. }
+            | Self::TooManyOpenFiles { .. }
+            | Self::OutOfMemory { .. }
+            | Self::Request { .. }
+            | Self::NotAsked { .. }
+            | Self::Io { .. } => false,
+        }
+    }
+
     /// Names an error of the socket calls. `timeout` is that of the check, for the kernel's own time-outs.
     pub(super) fn from_io(address: SocketAddr, stage: Stage, timeout: Duration, error: &io::Error) -> Self {
         let detail = error.to_string();
