@@ -18,6 +18,15 @@ use crate::site::HTTP_PORT;
 /// Time that it has to answer, on a busy machine too.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Lines of a configuration beside those that every one has.
+#[derive(Clone, Debug, Default)]
+pub struct More {
+    /// In the `server` block.
+    pub in_server: String,
+    /// Beside it.
+    pub in_http: String,
+}
+
 /// An nginx that answers its host's name. One process, so that killing it leaves nothing behind.
 pub struct Nginx {
     process: Process,
@@ -25,12 +34,12 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one that keeps its files in a directory of its own under `dir`; `more` is put into its `server` block. Returns
+    /// Starts one that keeps its files in a directory of its own under `dir`; with `more` in its configuration. Returns
     /// when it answers.
     ///
     /// # Errors
     /// When nginx is not installed or does not start.
-    pub fn start(host: &Host, dir: &Path, more: &str) -> Result<Self> {
+    pub fn start(host: &Host, dir: &Path, more: &More) -> Result<Self> {
         let dir = dir.join(format!("nginx-{}", host.name()));
         fs::create_dir_all(&dir)?;
         let (config, sick) = (dir.join("nginx.conf"), dir.join("sick"));
@@ -79,7 +88,8 @@ impl Nginx {
     }
 }
 
-fn configuration(name: &str, sick: &str, more: &str) -> String {
+fn configuration(name: &str, sick: &str, more: &More) -> String {
+    let More { in_server, in_http } = more;
     format!(
         "master_process off;
 pid nginx.pid;
@@ -93,6 +103,7 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     default_type text/plain;
+    {in_http}
     add_header X-Backend {name} always;
     server {{
         listen 0.0.0.0:{HTTP_PORT};
@@ -101,7 +112,7 @@ http {{
             if (-f {sick}) {{ return 500; }}
             return 200 \"well\\n\";
         }}
-        {more}
+        {in_server}
         location / {{ return 200 \"{name}\\n\"; }}
     }}
 }}

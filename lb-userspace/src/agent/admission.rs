@@ -143,7 +143,8 @@ fn is_given_up(pool: &Pool, role: Option<Role>, member: &Member) -> bool {
 fn admit_standbys(known: &Known<'_>, all: &mut Admissions) {
     let mut standing_in = Vec::new();
     for verdict in &mut all.verdicts {
-        let (Reason::Fallback(fallback), Some(pool)) = (&verdict.reason, known.model.pools.get(&verdict.pool))
+        let (Reason::Fallback(fallback), Some(pool)) =
+            (&verdict.reason, known.model.pools.get(&verdict.pool))
         else {
             continue;
         };

@@ -92,7 +92,9 @@ pub fn admit(policy: &Policy, role: Option<Role>, members: &[Member]) -> Admissi
     let enough = usize::try_from(policy.min_healthy.max(1)).unwrap_or(usize::MAX);
     if fit < enough {
         return match &policy.on_all_down {
-            OnAllDown::FailOpen if role != Some(Role::Primary) => answer(everybody(members), Reason::FailOpen),
+            OnAllDown::FailOpen if role != Some(Role::Primary) => {
+                answer(everybody(members), Reason::FailOpen)
+            }
             OnAllDown::Drop | OnAllDown::FailOpen => answer(nobody(), Reason::Dropped),
             OnAllDown::Fallback { pool, .. } => answer(nobody(), Reason::Fallback(pool.clone())),
         };

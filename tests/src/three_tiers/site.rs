@@ -16,7 +16,7 @@ use crate::hosts::take_frames_sent_back;
 use crate::http::{self, Response};
 use crate::lab::{Bridge, End, Host, Lab, Process, wait_until};
 use crate::mariadb::{CHECK_PASSWORD, MYSQL_PORT, MariaDb};
-use crate::nginx::Nginx;
+use crate::nginx::{More, Nginx};
 use crate::programs::app;
 use crate::site::HTTP_PORT;
 
@@ -252,27 +252,20 @@ fn start_databases(lab: &Lab, hosts: &[Host]) -> Result<Vec<MariaDb>> {
     Ok(databases)
 }
 
-/// What nginx asks the application servers for. The VIP is there twice, so that a request that did not reach one of them is
+/// What nginx asks the application servers for. The VIP is there four times, so that a request that did not reach one of them is
 /// sent once more and, by another source port, perhaps to another.
-fn proxy() -> String {
+fn proxy() -> More {
     let vip = SocketAddr::new(back(100).into(), APP_PORT);
-    format!(
-        "location /app/ {{
+    let server = format!("server {vip} max_fails=0;");
+    More {
+        in_server: "location /app/ {
             proxy_pass http://application;
             proxy_connect_timeout 1s;
             proxy_next_upstream error timeout;
-            proxy_next_upstream_tries 4;
-        }}
-    }}
-    upstream application {{
-        server {vip} max_fails=0;
-        server {vip} max_fails=0;
-        server {vip} max_fails=0;
-        server {vip} max_fails=0;
-    }}
-    server {{
-        listen 127.0.0.1:81;"
-    )
+        }"
+        .to_owned(),
+        in_http: format!("upstream application {{ {server} {server} {server} {server} }}"),
+    }
 }
 
 fn back(last: u8) -> Ipv4Addr {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lb_tests::lab::{Output, Process, wait_until};
-use lb_tests::nginx::Nginx;
+use lb_tests::nginx::{More, Nginx};
 use lb_tests::site::{HTTP_PORT, Mode, WebFleet};
 use lb_tests::{bins, http};
 use lb_userspace::api::types::{BackendInfo, HealthState, Status};
@@ -90,7 +90,7 @@ impl Bed {
     /// An nginx on every web server, `web1` first.
     pub fn nginx_on_every_web(&self) -> Result<Vec<Nginx>> {
         let webs = self.fleet.webs.iter();
-        webs.map(|web| Nginx::start(&web.host, self.fleet.lab.dir(), "")).collect()
+        webs.map(|web| Nginx::start(&web.host, self.fleet.lab.dir(), &More::default())).collect()
     }
 
     /// The text of the configuration file.

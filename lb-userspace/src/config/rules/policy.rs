@@ -85,8 +85,9 @@ fn check_role(draft: &Draft, pool: &PoolDraft, problems: &mut Problems) {
             None => problem,
         });
     };
-    let opens =
-        |wanted: &OnAllDown| matches!(wanted, OnAllDown::FailOpen | OnAllDown::Fallback { or_open: true, .. });
+    let opens = |wanted: &OnAllDown| {
+        matches!(wanted, OnAllDown::FailOpen | OnAllDown::Fallback { or_open: true, .. })
+    };
     if let Some(open) = policy.on_all_down.as_ref().filter(|at| opens(&at.value)) {
         refuse(open.span.clone(), "\"fail-open\"");
     }
