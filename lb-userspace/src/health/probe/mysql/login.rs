@@ -194,6 +194,13 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_encrypted_differently_each_time() {
+        let key = include_bytes!("test_key.pem");
+        let encrypted = [0; 2].map(|_| encrypt(key, &[1; 20], b"secret").unwrap());
+        assert!(encrypted.iter().all(|it| it.len() == 256) && encrypted[0] != encrypted[1]);
+    }
+
+    #[test]
     fn a_way_that_is_not_ours_is_told_of_unless_there_is_no_password() {
         let packet = b"\xfeclient_ed25519\0\x01\x02";
         let Err(Failure::Says(says)) = switch(packet, true) else { panic!("accepted") };
