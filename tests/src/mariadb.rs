@@ -42,7 +42,7 @@ const REPLICA_PASSWORD: &str = "repl-secret";
 /// Time that a server has to answer after its start, and to do what it is told.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Directory of the empty data directory that all servers of a lab begin with, and of a server's own, within the lab's.
+/// The empty data directory that all servers of a lab begin with, within the lab's directory.
 const TEMPLATE: &str = "mariadb-template";
 
 /// As little memory and disk as a server can do with; nothing survives a crash of the machine, nor has to.
