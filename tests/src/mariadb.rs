@@ -40,9 +40,9 @@ const REPLICA_USER: &str = "repl";
 const REPLICA_PASSWORD: &str = "repl-secret";
 
 /// Time that a server has to answer after its start, and to do what it is told.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Directory of the empty data directory that all servers of a lab begin with, and of a server's own, within the lab's.
+/// The empty data directory that all servers of a lab begin with, within the lab's directory.
 const TEMPLATE: &str = "mariadb-template";
 
 /// As little memory and disk as a server can do with; nothing survives a crash of the machine, nor has to.
@@ -109,11 +109,11 @@ impl MariaDb {
             (APP_USER, APP_PASSWORD, format!("ALL ON {DATABASE}.*")),
             (REPLICA_USER, REPLICA_PASSWORD, "REPLICATION SLAVE ON *.*".to_owned()),
         ];
-        let mut text = "SET sql_log_bin = 0;".to_owned();
-        for (user, password, rights) in accounts {
-            text += &format!("GRANT {rights} TO '{user}'@'%' IDENTIFIED BY '{password}';");
-        }
-        self.sql(&text).map(drop)
+        let grant = |(user, password, rights): &(&str, &str, String)| {
+            format!("GRANT {rights} TO '{user}'@'%' IDENTIFIED BY '{password}';")
+        };
+        let grants: String = accounts.iter().map(grant).collect();
+        self.sql(&format!("SET sql_log_bin = 0; {grants}")).map(drop)
     }
 
     /// Makes the application's database with a table `notes (text)`, where it is replicated from.

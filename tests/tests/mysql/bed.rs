@@ -15,7 +15,7 @@ use lb_userspace::api::types::{BackendInfo, Event};
 use serde::de::DeserializeOwned;
 
 /// Ample for what takes a second on an idle machine: databases, agent and clients share two processors with other tests.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// Pool of the primary whose connections are kept when it loses its role.
 pub const KEEP: &str = "primary-keep";
@@ -135,13 +135,13 @@ impl Bed {
             Ok(self.events()?.into_iter().find(about))
         })
     }
+}
 
-    /// Waits until a server has this note.
-    pub fn wait_note(&self, server: &MariaDb, note: &str) -> Result<()> {
-        wait_until(&format!("{} has {note}", server.address()), SOON, || {
-            Ok(server.notes().ok().filter(|notes| notes.iter().any(|it| it == note)).map(drop))
-        })
-    }
+/// Waits until a server has this note of the application.
+pub fn wait_note(server: &MariaDb, note: &str) -> Result<()> {
+    wait_until(&format!("{} has {note}", server.address()), SOON, || {
+        Ok(server.notes().ok().filter(|notes| notes.iter().any(|it| it == note)).map(drop))
+    })
 }
 
 fn start_databases(fleet: &WebFleet) -> Result<Vec<MariaDb>> {

@@ -47,14 +47,14 @@ fn prober(account: Option<MysqlAccount>) -> Prober {
     Prober::new(address(), Arc::new(Check { timeout: SOON, ..Check::new(kind) }))
 }
 
-fn account(role: Role, password: &str) -> Option<MysqlAccount> {
-    Some(MysqlAccount {
+fn account(password: &str) -> MysqlAccount {
+    MysqlAccount {
         user: CHECK_USER.to_owned(),
         password: Some(password.to_owned()),
         password_file: None,
-        role,
+        role: Role::Any,
         max_lag: None,
-    })
+    }
 }
 
 /// Runs `work` with the node's network.
@@ -76,7 +76,7 @@ fn says(result: Result<Answer, ProbeError>) -> Result<String> {
 fn the_role_is_found_on_one_connection_and_a_restart_is_noticed() -> Result<()> {
     let pair = pair(&[])?;
     on_node(&pair.node, async || {
-        let mut prober = prober(account(Role::Any, CHECK_PASSWORD));
+        let mut prober = prober(Some(account(CHECK_PASSWORD)));
         for writable in [true, false, true] {
             pair.server.set_read_only(!writable)?;
             let answer = prober.probe().await?;
@@ -102,16 +102,15 @@ fn the_role_is_found_on_one_connection_and_a_restart_is_noticed() -> Result<()> 
 fn logins_that_fail_are_told_as_they_are() -> Result<()> {
     let pair = pair(&[])?;
     on_node(&pair.node, async || {
-        let said = says(prober(account(Role::Any, "wrong")).probe().await)?;
+        let said = says(prober(Some(account("wrong"))).probe().await)?;
         ensure!(said.starts_with("error 1045: Access denied for user 'lb_check'"), "{said}");
         pair.server
             .sql("SET sql_log_bin=0; CREATE USER bare@'%' IDENTIFIED BY 'bare'; SET GLOBAL read_only=1")?;
         let bare = MysqlAccount {
             user: "bare".to_owned(),
-            password: Some("bare".to_owned()),
-            password_file: None,
             role: Role::Replica,
             max_lag: Some(Duration::from_secs(5)),
+            ..account("bare")
         };
         let said = says(prober(Some(bare)).probe().await)?;
         ensure!(said.starts_with("error 1227:") && said.contains("SLAVE MONITOR"), "{said}");
@@ -126,7 +125,7 @@ fn too_many_connections_are_told_with_an_account_and_without() -> Result<()> {
         prober(None).probe().await?;
         let mut held = Vec::new();
         let said = loop {
-            let mut next = prober(account(Role::Any, CHECK_PASSWORD));
+            let mut next = prober(Some(account(CHECK_PASSWORD)));
             match next.probe().await {
                 Ok(_) => held.push(next),
                 refused => break says(refused)?,
@@ -162,14 +161,13 @@ fn a_blocked_host_is_told_and_the_check_never_blocks_its_own() -> Result<()> {
         for _ in 0..=MAX_CONNECT_ERRORS {
             TcpStream::connect(address())?.read_exact(&mut [0; 5])?;
         }
-        for account in [None, account(Role::Any, CHECK_PASSWORD)] {
-            let said = wait_until("the host is blocked", SOON, || {
+        for account in [None, Some(account(CHECK_PASSWORD))] {
+            wait_until("the host is blocked", SOON, || {
                 let mut stream = TcpStream::connect(address())?;
                 let mut head = [0; 5];
                 stream.read_exact(&mut head)?;
                 Ok((head[4] == 0xff).then_some(()))
-            });
-            said?;
+            })?;
             let said = says(prober(account).probe().await)?;
             ensure!(said.starts_with("error 1129: Host '") && said.contains("FLUSH HOSTS"), "{said}");
         }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use lb_tests::lab::wait_until;
 
-use super::bed::{Bed, KEEP, REPLICAS, RESET, SOON};
+use super::bed::{Bed, KEEP, REPLICAS, RESET, SOON, wait_note};
 use super::conversation::Conversation;
 
 #[test]
@@ -18,7 +18,7 @@ fn the_primary_is_followed_and_never_guessed() -> Result<()> {
 fn write_reaches_the_replicas(bed: &Bed) -> Result<()> {
     bed.ask(KEEP, "INSERT INTO app.notes VALUES ('first')")?.success()?;
     for replica in &bed.databases[1..] {
-        bed.wait_note(replica, "first")?;
+        wait_note(replica, "first")?;
     }
     ensure!(bed.server_of(KEEP)? == 1 && bed.server_of(RESET)? == 1);
     let reader = bed.server_of(REPLICAS)?;
@@ -45,8 +45,8 @@ fn promotion_is_followed(bed: &Bed) -> Result<()> {
     ensure!(kept.server()? == Some(1), "the old connection was not kept");
     ensure!(reset.server()?.is_none(), "the old connection was not reset");
     bed.ask(RESET, "INSERT INTO app.notes VALUES ('second')")?.success()?;
-    bed.wait_note(web1, "second")?;
-    bed.wait_note(web3, "second")
+    wait_note(web1, "second")?;
+    wait_note(web3, "second")
 }
 
 /// web1 can be written to again, by mistake.

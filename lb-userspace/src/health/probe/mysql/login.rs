@@ -47,8 +47,8 @@ const WHOLE: u8 = 0x04;
 /// Asks for the server's key.
 const ASK_KEY: [u8; 1] = [0x02];
 
-/// What we can do, as far as the server can too. What ends a list of rows is the same for all servers without the newer
-/// form of it.
+/// What we can do, as far as the server can too. Not among it: the newer form of what ends a list, which `query` would have to
+/// tell apart.
 const CAPABILITIES: CapabilityFlags = CapabilityFlags::CLIENT_PROTOCOL_41
     .union(CapabilityFlags::CLIENT_SECURE_CONNECTION)
     .union(CapabilityFlags::CLIENT_LONG_PASSWORD)
@@ -191,6 +191,13 @@ mod tests {
         for key in [&b""[..], b"nonsense", short, &[b'A'; 5_000]] {
             assert!(matches!(encrypt(key, &[1; 20], b"secret"), Err(Failure::Malformed(_))));
         }
+    }
+
+    #[test]
+    fn a_password_is_encrypted_differently_each_time() {
+        let key = include_bytes!("test_key.pem");
+        let encrypted = [0; 2].map(|_| encrypt(key, &[1; 20], b"secret").unwrap());
+        assert!(encrypted.iter().all(|it| it.len() == 256) && encrypted[0] != encrypted[1]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Role: `wire` moves packets, `greeting` and `refusal` read what any server says first, `login` and `query` hold the
 //! conversation, `read_only` and `replica` read what it tells; this module puts them together. The formats are
-//! mysql_common's; the connection is our own, so that it has the check's source address and deadline and leaves no task.
+//! `mysql_common`'s; the connection is our own, so that it has the check's source address and deadline and leaves no task.
 //! Always holds: whatever a server sends is bounded and never ends the process; after a probe that failed no connection is
 //! kept; the role is found here and judged by the policy of the pool.
 //!
@@ -16,7 +16,7 @@
 //! without an account answers the greeting as the user [`NOBODY`] without a password, takes "access denied" for what it is,
 //! a server that listens, and closes then. The price is a line for each in a log that notes refused logins, which an account
 //! without any rights under that name spares. The greeting is what decides: a server that takes its time to deny (as the
-//! plugin connection_control makes it) is good.
+//! plugin `connection_control` makes it) is good.
 //!
 //! A server that has all its connections takes one more as far as to the login, for an administrator: without that account
 //! error 1040 is seen only while that place is taken too, which is soon where clients try again and again.

@@ -35,10 +35,20 @@ const MAX_END_BYTES: usize = 8;
 pub(super) struct Row(pub(super) Vec<(String, Option<String>)>);
 
 impl Row {
-    /// The value of the first column that has one of these names; none in it is NULL.
-    pub(super) fn get(&self, names: &[&str]) -> Option<Option<&str>> {
-        let named = |(name, _): &&(String, _)| names.iter().any(|wanted| name.eq_ignore_ascii_case(wanted));
-        self.0.iter().find(named).map(|(_, value)| value.as_deref())
+    /// The value of the first column that has one of these names; none also where it is NULL.
+    pub(super) fn value(&self, names: &[&str]) -> Option<&str> {
+        self.column(names).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// Whether a column has one of these names.
+    pub(super) fn has(&self, names: &[&str]) -> bool {
+        self.column(names).is_some()
+    }
+
+    fn column(&self, names: &[&str]) -> Option<&(String, Option<String>)> {
+        let is_named =
+            |(name, _): &&(String, _)| names.iter().any(|wanted| name.eq_ignore_ascii_case(wanted));
+        self.0.iter().find(is_named)
     }
 }
 

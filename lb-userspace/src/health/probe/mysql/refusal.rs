@@ -39,10 +39,7 @@ impl Refusal {
         let rest = packet.get(1..).unwrap_or_default();
         let (code, rest) = rest.split_at_checked(2).unwrap_or((&[0, 0], &[]));
         let code = code.iter().rev().fold(0, |code, byte| code << 8 | u16::from(*byte));
-        let text = match rest {
-            [b'#', _, _, _, _, _, text @ ..] => text,
-            text => text,
-        };
+        let text = if let [b'#', _, _, _, _, _, text @ ..] = rest { text } else { rest };
         Self { code, text: printable(&String::from_utf8_lossy(text)) }
     }
 

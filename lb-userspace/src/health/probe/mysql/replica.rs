@@ -39,20 +39,18 @@ pub(super) fn read(rows: &[Row]) -> Result<Replication, String> {
 }
 
 fn read_channel(row: &Row) -> Result<Replication, String> {
-    match row.get(LAG) {
-        Some(Some(lag)) => match lag.parse() {
-            Ok(lag_s) => Ok(Replication::Behind(Duration::from_secs(lag_s))),
-            Err(_) => Err(format!("a lag that is no number: {}", printable(lag))),
-        },
-        Some(None) => Ok(Replication::Stopped(why_stopped(row))),
+    match row.value(LAG).map(|lag| (lag, lag.parse())) {
+        Some((_, Ok(lag_s))) => Ok(Replication::Behind(Duration::from_secs(lag_s))),
+        Some((lag, Err(_))) => Err(format!("a lag that is no number: {}", printable(lag))),
+        None if row.has(LAG) => Ok(Replication::Stopped(why_stopped(row))),
         None => Err("a replica's status without Seconds_Behind_Source or Seconds_Behind_Master".to_owned()),
     }
 }
 
 fn why_stopped(row: &Row) -> String {
-    let word = |names| printable(row.get(names).flatten().unwrap_or("unknown"));
+    let word = |names| printable(row.value(names).unwrap_or("unknown"));
     let threads = format!("IO thread: {}, SQL thread: {}", word(IO_RUNS), word(SQL_RUNS));
-    let errors = ERRORS.iter().filter_map(|name| row.get(&[name]).flatten());
+    let errors = ERRORS.iter().filter_map(|name| row.value(&[name]));
     match errors.map(printable).find(|error| !error.is_empty()) {
         Some(error) => format!("{threads}; last error: {error}"),
         None => threads,

@@ -256,6 +256,32 @@ async fn a_denied_login_is_told_when_there_is_an_account() {
 }
 
 #[tokio::test]
+async fn a_server_that_needs_the_whole_password_gets_it_encrypted_once_it_has_sent_its_key() {
+    for knows_it in [false, true] {
+        let (address, _task) = server(move |mut peer| async move {
+            peer.send(&greeting_packet("8.4.2", "mysql_native_password")).await;
+            peer.receive().await.unwrap();
+            peer.send(b"\xfecaching_sha2_password\0tsrqponmlkjihgfedcba\0").await;
+            assert_eq!(peer.receive().await.unwrap().len(), 32, "a proof by SHA-256");
+            if knows_it {
+                peer.send(&[1, 3]).await;
+            } else {
+                peer.send(&[1, 4]).await;
+                assert_eq!(peer.receive().await.unwrap(), [2], "no question for the key");
+                peer.send(&[&[1], &include_bytes!("test_key.pem")[..]].concat()).await;
+                assert_eq!(peer.receive().await.unwrap().len(), 256);
+            }
+            peer.send(OK_PACKET).await;
+            while peer.statement().await.is_some() {
+                peer.send_all(&rows(&["read_only", "super"], &[&[Some("0"), Some("0")]])).await;
+            }
+        })
+        .await;
+        prober(address, Some(account(Role::Primary, None)), AMPLE).probe().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_password_file_that_is_missing_says_nothing_of_the_server() {
     let (address, _task) = server(|mut peer| async move { peer.welcome("8.4.2").await }).await;
     let file = Some("/nonexistent/password".into());
