@@ -55,12 +55,12 @@ fn find<'a>(model: &'a Model, id: &BackendId) -> Result<(&'a Pool, &'a Backend),
         |message: String, hint: String| ApiError::new(ErrorCode::NotFound, message).with_hint(hint);
     let pool = model.pools.get(&id.pool).ok_or_else(|| {
         let names = model.pools.keys().map(String::as_str);
-        not_found(format!("there is no pool {:?}", id.pool), name_hint(&id.pool, names, "there are no pools"))
+        not_found(format!("there is no pool `{}`", id.pool), name_hint(&id.pool, names, "there are no pools"))
     })?;
     let backend = pool.backends.iter().find(|backend| backend.name == id.name).ok_or_else(|| {
         let names = pool.backends.iter().map(|backend| backend.name.as_str());
         let hint = name_hint(&id.name, names, "the pool is empty");
-        not_found(format!("pool {:?} has no backend {:?}", id.pool, id.name), hint)
+        not_found(format!("pool `{}` has no backend `{}`", id.pool, id.name), hint)
     })?;
     Ok((pool, backend))
 }
@@ -199,9 +199,9 @@ mod tests {
             assert_eq!(error.code, ErrorCode::NotFound);
             (error.message, error.hint.unwrap())
         };
-        let wanted = ("there is no pool \"wbe\"", "did you mean \"web\"?");
+        let wanted = ("there is no pool `wbe`", "did you mean `web`?");
         assert_eq!(refusal("wbe/web1"), (wanted.0.to_owned(), wanted.1.to_owned()));
-        let wanted = ("pool \"web\" has no backend \"web2\"", "did you mean \"web1\"?");
+        let wanted = ("pool `web` has no backend `web2`", "did you mean `web1`?");
         assert_eq!(refusal("web/web2"), (wanted.0.to_owned(), wanted.1.to_owned()));
     }
 

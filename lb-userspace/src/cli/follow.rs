@@ -158,7 +158,7 @@ impl Follower<'_> {
         }
         match self.output {
             Output::Table => {
-                self.tell(&format!("{error}; trying again every {}", humantime::format_duration(PAUSE)))
+                self.tell(&format!("{error}; trying again every {}", humantime::format_duration(PAUSE)));
             }
             Output::Json => self.screen.tell(&error.render(Output::Json)),
         }

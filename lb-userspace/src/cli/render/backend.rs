@@ -151,7 +151,7 @@ traffic      9999 new connections, 1.2 M packets, 3.4 GB
             assert!(text.contains(wanted), "{wanted:?} in\n{text}");
         }
         assert!(
-            !text.contains("AGO") && !text.contains("certificate ") && !text.contains("flows   37"),
+            !text.contains("AGO") && !text.contains("certificate  ") && !text.contains("flows   37"),
             "{text}"
         );
     }

@@ -36,8 +36,7 @@ pub(super) async fn probe(question: &Question, check: &AgentCheck) -> Result<Ans
         let sent = send(&mut stream, &check.send).await;
         let line = read_line(&mut stream).await;
         // One who answers without listening may have closed before it was all sent.
-        line.or_else(|error| Err(sent.err().unwrap_or(error)))
-            .map_err(|error| question.io_error(Stage::Answer, &error))
+        line.map_err(|error| question.io_error(Stage::Answer, &sent.err().unwrap_or(error)))
     };
     let line = question.bound(Stage::Answer, work).await?;
     let latency = question.elapsed();

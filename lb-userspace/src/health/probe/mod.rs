@@ -3,7 +3,7 @@
 //! Role: the IO of the checks. One module a kind; a new kind is a module and an arm in [`Prober::probe`]. Imports `model`
 //! and `finding`.
 //! Always holds: a probe ends within the check's timeout, holds one socket at most, and starts no task or process that
-//! outlives it (dropping the future closes the socket); what a prober keeps between two probes goes when it is dropped.
+//! outlives it (dropping the future closes the socket; of a command only the reaping of what was killed is left); what a prober keeps between two probes goes when it is dropped.
 
 mod agent;
 mod connect;
