@@ -8,6 +8,7 @@ mod admission;
 mod apply;
 mod around;
 mod attach;
+mod certificates;
 mod checks;
 mod control;
 mod desired;

@@ -4,10 +4,11 @@
 
 use super::ports::{self, Links};
 use super::state::State;
-use super::{attach, vips};
+use super::{attach, certificates, vips};
 use crate::api::types::InterfaceInfo;
 use crate::model::{Model, Node};
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 /// What the last attempt at each part of the node's set-up could not do, in sentences.
 #[derive(Clone, Debug, Default)]
@@ -36,11 +37,13 @@ pub struct Sources<'a> {
     pub refused: &'a [(&'static str, String)],
     /// What could not be done.
     pub troubles: &'a Troubles,
+    /// Certificates that expire.
+    pub certificates: Vec<String>,
 }
 
 /// Every notice there is, each once.
 pub fn all(sources: &Sources<'_>) -> Vec<String> {
-    let Sources { node, links, ways, interfaces, refused, troubles } = sources;
+    let Sources { node, links, ways, interfaces, refused, troubles, certificates } = sources;
     let mut notices = attach::notices(interfaces, node.xdp_mode, links);
     notices.extend(ports::notices(node, links));
     notices.extend(ports::egress_notices(node, links, ways));
@@ -52,7 +55,8 @@ pub fn all(sources: &Sources<'_>) -> Vec<String> {
         }
     }
     let Troubles { attaching, forwarding, vips, elsewhere } = troubles;
-    notices.extend([attaching, forwarding, vips, elsewhere].into_iter().flatten().cloned());
+    notices
+        .extend([attaching, forwarding, vips, elsewhere].into_iter().flatten().chain(certificates).cloned());
     notices
 }
 
@@ -73,6 +77,7 @@ pub fn renew(state: &mut State, node: &Node, links: &Links) -> Vec<String> {
         interfaces: &state.interfaces,
         refused: state.dataplane.refused(),
         troubles: &state.troubles,
+        certificates: certificates::expiring(&state.loaded.model, &state.health(), SystemTime::now()),
     });
     let fresh: Vec<String> =
         notices.iter().filter(|notice| !state.notices.contains(notice)).cloned().collect();
@@ -126,6 +131,7 @@ mod tests {
             interfaces: &[interface],
             refused: &refused,
             troubles: &troubles,
+            certificates: Vec::new(),
         };
         let notices = all(&sources);
         let expected = [
@@ -158,6 +164,7 @@ mod tests {
             interfaces: &[],
             refused: &[],
             troubles: &troubles,
+            certificates: Vec::new(),
         };
         assert_eq!(all(&sources), [""; 0]);
     }

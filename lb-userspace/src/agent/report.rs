@@ -5,9 +5,9 @@ use super::rates::Counters;
 use super::state::State;
 use super::{around, checks, desired, pools, vips};
 use crate::api::types::{
-    AdminState, BackendCounts, BackendDetail, BackendInfo, ConfigInfo, Event, EventLevel, FlowTableInfo,
-    ForwardMode, HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo, SessionTableInfo,
-    Status, VerdictCount, VerdictKind,
+    AdminState, BackendCounts, BackendDetail, BackendInfo, CheckLoad, ConfigInfo, Event, EventLevel,
+    FlowTableInfo, ForwardMode, HealthInfo, HealthState, LimitUsage, NextHop, Protocol, ServiceInfo,
+    SessionTableInfo, Status, VerdictCount, VerdictKind,
 };
 use crate::dataplane::{Dataplane as _, DataplaneError, Observed};
 use crate::health::{BackendId, Health, TargetStatus};
@@ -57,6 +57,7 @@ pub async fn status(state: &State) -> Result<Status, DataplaneError> {
         vips: vips::report(state).await,
         flows: flow_table(state, &observed),
         sessions: session_table(state, &observed),
+        checks: check_load(state),
     })
 }
 
@@ -87,6 +88,16 @@ fn session_table(state: &State, observed: &Observed) -> SessionTableInfo {
         entries: book.count.sessions,
         opening: book.count.opening,
         expired: book.expired,
+    }
+}
+
+fn check_load(state: &State) -> CheckLoad {
+    let punctuality = state.runner.punctuality();
+    CheckLoad {
+        questions: state.runner.load().groups as u64,
+        started: punctuality.started,
+        late: punctuality.late,
+        worst_late_ms: u64::try_from(punctuality.worst.as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -42,6 +42,22 @@ pub struct Status {
     /// Sessions of `full-nat`.
     #[serde(default)]
     pub sessions: SessionTableInfo,
+    /// Health checks.
+    #[serde(default)]
+    pub checks: CheckLoad,
+}
+
+/// How punctual health checks are: the first thing to suffer on a node that has too much to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckLoad {
+    /// Questions that are asked again and again: one for each address and check, whoever shares it.
+    pub questions: u64,
+    /// Checks that were started since the agent was.
+    pub started: u64,
+    /// Those that started later than a tenth of their interval after they were due.
+    pub late: u64,
+    /// How late the latest of all was, in milliseconds.
+    pub worst_late_ms: u64,
 }
 
 /// The session table (`full-nat`), as it was counted last.

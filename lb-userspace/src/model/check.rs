@@ -45,6 +45,14 @@ impl Check {
         }
     }
 
+    /// How the check speaks TLS, where it does.
+    pub const fn tls(&self) -> Option<&TlsCheck> {
+        match &self.kind {
+            CheckKind::Http(HttpCheck { tls, .. }) | CheckKind::Grpc(GrpcCheck { tls, .. }) => tls.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The role that a database must have, where the check looks for one.
     pub const fn role(&self) -> Option<Role> {
         match &self.kind {

@@ -44,7 +44,7 @@ const WEB_VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time that the checks have to bring every backend up, and the databases to follow their primary.
-const UP_TIMEOUT: Duration = Duration::from_secs(60);
+const UP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The site, running.
 pub struct Site {

@@ -5,7 +5,7 @@ use super::table::{self, Field, Kind, Tone};
 use super::text::plain;
 use super::{time, units};
 use crate::api::types::{
-    AttachMode, BackendCounts, ConfigInfo, FlowTableInfo, SessionTableInfo, Status, VerdictKind,
+    AttachMode, BackendCounts, CheckLoad, ConfigInfo, FlowTableInfo, SessionTableInfo, Status, VerdictKind,
 };
 
 /// Share of a capacity, in percent, from which it is marked.
@@ -40,6 +40,7 @@ fn summary(status: &Status) -> String {
     lines.extend(flow_table(&status.flows));
     lines.extend(session_table(&status.sessions));
     lines.extend(changing_slots(&status.flows));
+    lines.extend(late_checks(status.checks));
     lines.extend(status.warnings.iter().map(|warning| format!("warning: {}", plain(warning))));
     lines.join("\n") + "\n"
 }
@@ -98,6 +99,12 @@ fn counted(counters: &[(u64, &str)]) -> Vec<String> {
 fn changing_slots(flows: &FlowTableInfo) -> Option<String> {
     let (learning, tracked) = (flows.slots_learning, flows.slots_tracked);
     (learning > 0 || tracked > 0).then(|| format!("slots {learning} learning, {tracked} tracked"))
+}
+
+/// `checks 12 late of 34567, the latest by 230 ms`; nothing while all start in time.
+fn late_checks(checks: CheckLoad) -> Option<String> {
+    let CheckLoad { started, late, worst_late_ms, .. } = checks;
+    (late > 0).then(|| format!("checks {late} late of {started}, the latest by {worst_late_ms} ms"))
 }
 
 fn interfaces(status: &Status, look: Look) -> String {

@@ -1,0 +1,90 @@
+//! Certificates that are about to expire, or have: a sentence each, for as long as it is so.
+//!
+//! Always holds: whoever is told of has shown the certificate in a good answer; what fails the check says so itself.
+
+use super::desired::check_id;
+use crate::health::{BackendId, TargetStatus};
+use crate::model::Model;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Who shows a certificate that expires within its check's `expiry_warning`. The text changes once a day.
+pub fn expiring(model: &Model, checked: &BTreeMap<BackendId, TargetStatus>, now: SystemTime) -> Vec<String> {
+    let mut found = Vec::new();
+    for (pool_name, pool) in &model.pools {
+        let check = pool.check.as_ref().and_then(|name| model.checks.get(name));
+        let Some(tls) = check.and_then(|check| check.tls()) else { continue };
+        for backend in pool.backends.iter().filter(|backend| backend.standby_of.is_none()) {
+            let status = checked.get(&check_id(pool_name, backend)).map(|target| &target.status);
+            let Some(expires) = status.and_then(|status| status.findings.certificate_expires) else {
+                continue;
+            };
+            if !tls.expiry_warning.is_zero() && expires <= now + tls.expiry_warning {
+                found.push(format!("{pool_name}/{}: {}", backend.name, sentence(expires, now)));
+            }
+        }
+    }
+    found
+}
+
+fn sentence(expires: SystemTime, now: SystemTime) -> String {
+    let at = humantime::format_rfc3339_seconds(expires);
+    match expires.duration_since(now) {
+        Ok(left) => format!("its certificate expires in {}, at {at}", days(left)),
+        Err(over) => format!("its certificate expired {} ago, at {at}", days(over.duration())),
+    }
+}
+
+fn days(time: Duration) -> String {
+    match time.as_secs() / DAY.as_secs() {
+        0 => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::machine::{Event, Machine};
+    use crate::health::{Answer, Findings, Health};
+    use std::path::Path;
+    use std::time::Instant;
+
+    const FILE: &str = r#"
+        [node]
+        interfaces = ["eth0"]
+        [checks.web]
+        kind = "https"
+        verify = false
+        expiry_warning = "10days"
+        [pools.web]
+        mode = "nat"
+        check = "web"
+        backends = [{ name = "a", address = "10.0.0.1:443" }]
+    "#;
+
+    fn expiring_at(days_from_now: i64) -> Vec<String> {
+        let model = crate::config::parse(FILE, Path::new("test.toml")).unwrap().model;
+        let now = SystemTime::UNIX_EPOCH + DAY * 20_000;
+        let days = DAY * u32::try_from(days_from_now.abs()).unwrap();
+        let expires = if days_from_now < 0 { now - days } else { now + days };
+        let mut machine = Machine::new(1, 1, Health::Up, Instant::now());
+        let findings = Findings { certificate_expires: Some(expires), ..Findings::default() };
+        machine.on_event(Event::Good(Answer { latency: Duration::ZERO, findings }), Instant::now());
+        let address = "10.0.0.1:443".parse().unwrap();
+        let id = BackendId { pool: "web".to_owned(), backend: "a".to_owned() };
+        let checked = [(id, TargetStatus { address, status: machine.status().clone() })].into();
+        expiring(&model, &checked, now)
+    }
+
+    #[test]
+    fn certificates_are_told_of_before_they_expire_and_after() {
+        assert!(expiring_at(11).is_empty());
+        assert_eq!(expiring_at(10), ["web/a: its certificate expires in 10 days, at 2024-10-14T00:00:00Z"]);
+        assert_eq!(expiring_at(1), ["web/a: its certificate expires in 1 day, at 2024-10-05T00:00:00Z"]);
+        assert_eq!(expiring_at(-3), ["web/a: its certificate expired 3 days ago, at 2024-10-01T00:00:00Z"]);
+    }
+}
