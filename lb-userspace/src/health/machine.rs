@@ -292,7 +292,8 @@ impl Machine {
         let held_for = self.status.held_for(now);
         if held_for > Duration::ZERO {
             let held_s = held_for.as_secs() + 1;
-            reason += &format!("; it went down too often and is kept out for {held_s} s while others serve");
+            reason =
+                format!("{reason}; it went down too often and is kept out for {held_s} s while others serve");
         }
         let from = std::mem::replace(&mut self.status.health, to);
         let since = std::mem::replace(&mut self.status.since, now);

@@ -57,7 +57,8 @@ impl Schedule {
     /// Goes on to the start after this one; `now` is when the probe ended.
     pub(super) fn advance(&mut self, now: Instant) {
         if self.due >= self.grid {
-            let pause = self.interval - self.sooner();
+            // The jitter is half of the interval at most.
+            let pause = self.interval.saturating_sub(self.sooner());
             self.grid += pause;
         }
         let behind = now.saturating_duration_since(self.grid);

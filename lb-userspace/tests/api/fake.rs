@@ -170,6 +170,7 @@ impl Control for Fake {
             vips: vec![],
             flows: lb_userspace::api::types::FlowTableInfo::default(),
             sessions: lb_userspace::api::types::SessionTableInfo::default(),
+            checks: lb_userspace::api::types::CheckLoad::default(),
         })
     }
 

@@ -1,10 +1,10 @@
 //! Answers for the tests of this room.
 
 use crate::api::types::{
-    AdminState, AttachMode, BackendCounts, BackendDetail, BackendInfo, CheckInfo, CheckResult, CheckVerdict,
-    ConfigInfo, Event, EventLevel, FlowTableInfo, ForwardMode, HealthInfo, HealthState, InterfaceInfo,
-    LimitUsage, NextHop, Protocol, Rates, ServiceInfo, SessionTableInfo, Status, VerdictCount, VerdictKind,
-    VipInfo,
+    AdminState, AttachMode, BackendCounts, BackendDetail, BackendInfo, CheckInfo, CheckLoad, CheckResult,
+    CheckVerdict, ConfigInfo, Event, EventLevel, FlowTableInfo, ForwardMode, HealthInfo, HealthState,
+    InterfaceInfo, LimitUsage, NextHop, Protocol, Rates, ServiceInfo, SessionTableInfo, Status, VerdictCount,
+    VerdictKind, VipInfo,
 };
 
 /// 2026-11-22T10:00:00Z.
@@ -44,6 +44,7 @@ pub(super) fn status() -> Status {
         ],
         flows: FlowTableInfo { capacity: 524_288, ..FlowTableInfo::default() },
         sessions: SessionTableInfo { capacity: 1_000_000, ..SessionTableInfo::default() },
+        checks: CheckLoad { questions: 3, started: 34_567, ..CheckLoad::default() },
     }
 }
 
