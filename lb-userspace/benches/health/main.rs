@@ -81,7 +81,8 @@ fn measure(name: &'static str, kind: CheckKind, port: u16) -> anyhow::Result<Fou
         tokio::time::sleep(WARM_UP).await;
         let (before, cpu_before, began) = (runner.punctuality(), cpu(), Instant::now());
         tokio::time::sleep(MEASURED).await;
-        let (after, used, elapsed) = (runner.punctuality(), cpu().saturating_sub(cpu_before), began.elapsed());
+        let (after, used, elapsed) =
+            (runner.punctuality(), cpu().saturating_sub(cpu_before), began.elapsed());
         let up = runner.snapshot().values().filter(|target| target.status.health == Health::Up).count();
         drop(runner);
         drained.await.context("reading the events")?;

@@ -127,6 +127,8 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
     for (pool_name, pool) in &model.pools {
         let Some(check) = pool.check.as_ref().and_then(|name| model.checks.get(name)) else { continue };
         let check = Arc::new(check.clone());
+        // Without slots it may have been down, or well and of the other role.
+        let has_role = check.role().is_some();
         let service_port = service_port(model, pool_name);
         let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none());
         for backend in own.filter(|backend| backend.state != AdminState::Maintenance) {
@@ -138,7 +140,7 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
                 initial: former
                     .get(&identity(pool_name, backend).identity)
                     .copied()
-                    .filter(|_| takes_flows(backend))
+                    .filter(|health| takes_flows(backend) && !(has_role && *health == Health::Down))
                     .unwrap_or(Health::Unknown),
             });
         }

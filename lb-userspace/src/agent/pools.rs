@@ -15,15 +15,18 @@ pub type Verdicts = BTreeMap<(String, Option<bool>), Verdict>;
 pub fn tell(state: &mut State, verdicts: Vec<Verdict>) {
     let now: Verdicts =
         verdicts.into_iter().map(|verdict| ((verdict.pool.clone(), verdict.ipv4), verdict)).collect();
-    let former = std::mem::replace(&mut state.verdicts, now);
+    let mut former = std::mem::replace(&mut state.verdicts, now);
+    // Who has not been asked yet has nothing to tell.
+    former.retain(|_, verdict| verdict.reason != Reason::Unasked);
     let mut told = Vec::new();
     for (key, verdict) in &state.verdicts {
         let before = former.get(key).map(|verdict| &verdict.reason);
-        if before == Some(&verdict.reason) || (before.is_none() && verdict.reason == Reason::Healthy) {
+        let is_news = before != Some(&verdict.reason) && (before.is_some() || is_unwell(verdict));
+        if !is_news || verdict.reason == Reason::Unasked {
             continue;
         }
         let kind = match verdict.reason {
-            Reason::Healthy | Reason::Empty => EventKind::PoolServes,
+            Reason::Healthy | Reason::Empty | Reason::Unasked => EventKind::PoolServes,
             _ => EventKind::Alarm,
         };
         told.push((kind, subject(verdict), sentence(verdict)));
@@ -45,6 +48,10 @@ pub fn warnings(verdicts: &Verdicts) -> impl Iterator<Item = String> + '_ {
     unwell.map(|verdict| format!("{}: {}", subject(verdict), sentence(verdict)))
 }
 
+fn is_unwell(verdict: &Verdict) -> bool {
+    !matches!(verdict.reason, Reason::Healthy | Reason::Empty | Reason::Unasked)
+}
+
 /// "pool web", "pool web (IPv6)".
 fn subject(verdict: &Verdict) -> String {
     match verdict.ipv4 {
@@ -57,7 +64,7 @@ fn sentence(verdict: &Verdict) -> String {
     let Verdict { fit, total, .. } = verdict;
     let healthy = format!("{fit} of {total} backends are fit to serve");
     match &verdict.reason {
-        Reason::Healthy | Reason::Empty => healthy,
+        Reason::Healthy | Reason::Empty | Reason::Unasked => healthy,
         Reason::TwoPrimaries => format!(
             "{fit} backends say that they can be written to; one of them serves, the one that did before if there was one: \
              look for a split before more is written"

@@ -36,13 +36,14 @@ impl Member {
         self.wish.is_some_and(|wish| wish.state != WishedState::Ready || wish.weight_percent == 0)
     }
 
-    /// Whether it is what `role` asks for, by its latest good answer.
+    /// Whether it is what `role` asks for, by its latest good answer. Before there is one (the agent has just started again),
+    /// who serves had the role.
     fn has_role(&self, role: Option<Role>) -> bool {
         match (role, self.database) {
             (None | Some(Role::Any), _) => true,
             (Some(Role::Primary), Some(database)) => database.writable,
             (Some(Role::Replica), Some(database)) => !database.writable,
-            (Some(Role::Primary | Role::Replica), None) => false,
+            (Some(Role::Primary | Role::Replica), None) => self.serves,
         }
     }
 }
@@ -62,6 +63,8 @@ pub enum Reason {
     Dropped,
     /// Too few are healthy: those of this pool.
     Fallback(String),
+    /// Nobody is known to be fit, and not everybody has been asked: nobody, for the moment.
+    Unasked,
     /// There is nobody to serve.
     Empty,
 }
@@ -90,6 +93,10 @@ pub fn admit(policy: &Policy, role: Option<Role>, members: &[Member]) -> Admissi
         return answer(nobody(), Reason::Empty);
     }
     let enough = usize::try_from(policy.min_healthy.max(1)).unwrap_or(usize::MAX);
+    let is_unasked = members.iter().any(|member| member.health == Health::Unknown && !member.steps_back());
+    if fit == 0 && is_unasked {
+        return answer(nobody(), Reason::Unasked);
+    }
     if fit < enough {
         return match &policy.on_all_down {
             OnAllDown::FailOpen if role != Some(Role::Primary) => {

@@ -124,10 +124,21 @@ fn of_two_writable_backends_the_current_one_stays() {
 }
 
 #[test]
+fn who_had_the_role_before_the_agent_started_again_keeps_it_until_its_first_answer() {
+    let (served, other) = (Member::new(Up, true), Member::new(Up, false));
+    for role in [Role::Primary, Role::Replica] {
+        let judged = judge(&Policy::default(), Some(role), &[served, other]);
+        assert_eq!(judged, (vec![true, false], Reason::Healthy), "{role:?}");
+    }
+}
+
+#[test]
 fn a_primary_is_never_guessed() {
     let judge = |policy: &Policy, members: &[Member]| judge(policy, Some(Role::Primary), members);
     let unknown = Member::new(Unknown, false);
-    assert_eq!(judge(&Policy::default(), &[unknown, unknown]).0, [false, false]);
+    assert_eq!(judge(&Policy::default(), &[unknown, unknown]), (vec![false, false], Reason::Unasked));
+    let read_only = database(Up, false, false);
+    assert_eq!(judge(&Policy::default(), &[unknown, read_only]).1, Reason::Unasked, "it may be the one");
     let open = Policy { panic_percent: 100, ..with(OnAllDown::FailOpen) };
     let replicas = [database(Up, false, false), database(Down, true, true)];
     assert_eq!(judge(&open, &replicas), (vec![false, false], Reason::Dropped));
