@@ -307,11 +307,14 @@ async fn on_health(agent: &Agent, events: impl Iterator<Item = HealthEvent>) {
     let mut state = agent.state.lock().await;
     for event in events {
         let subject = format!("{}/{}", event.id.pool, event.id.backend);
-        if let Some(became) = &event.change.became {
-            tracing::info!("{subject} is {became}");
-            state.event(EventKind::BackendChanged, &subject, became);
-        }
-        let Some(transition) = &event.change.transition else { continue };
+        let Some(transition) = &event.change.transition else {
+            if let Some(became) = &event.change.became {
+                tracing::info!("{subject} is {became}");
+                state.event(EventKind::BackendChanged, &subject, became);
+            }
+            continue;
+        };
+        // A change of both is told by the transition, whose reason is the answer.
         let lasted = humantime::format_duration(Duration::from_secs(transition.lasted.as_secs()));
         let message = format!("{} after {lasted} {}: {}", transition.to, transition.from, transition.reason);
         let kind = if transition.to == Health::Up { EventKind::BackendUp } else { EventKind::BackendDown };

@@ -54,6 +54,8 @@ pub struct Health {
     pub state: String,
     /// Why, where there is something to say.
     pub reason: Option<String>,
+    /// What a good answer said of it.
+    pub detail: Option<String>,
 }
 
 /// Something that the agent told.

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::agent::Backend;
+use super::agent::{Backend, Health};
 use super::load::{Kind, Request};
 
 /// Characters of a line, at most.
@@ -13,7 +13,7 @@ const MAX_WIDTH: usize = 79;
 /// One drawing.
 pub fn view(backends: &[Backend], requests: &[Request], elapsed_s: u64) -> String {
     let mut text =
-        format!("{:<18} {:<8} {:>7} {:>12}  {}\n", "BACKEND", "HEALTH", "SHARE", "CONNECTIONS", "WHY");
+        format!("{:<18} {:<8} {:>7} {:>12}  {}\n", "BACKEND", "HEALTH", "SHARE", "CONNECTIONS", "SAYS");
     for backend in backends {
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -23,7 +23,7 @@ pub fn view(backends: &[Backend], requests: &[Request], elapsed_s: u64) -> Strin
             backend.health.state,
             backend.slot_share_percent,
             backend.new_connections,
-            backend.health.reason.as_deref().unwrap_or("-"),
+            says(&backend.health),
         );
     }
     let _ = write!(text, "{elapsed_s} s");
@@ -40,11 +40,15 @@ pub fn view(backends: &[Backend], requests: &[Request], elapsed_s: u64) -> Strin
     text.lines().map(|line| line.chars().take(MAX_WIDTH).chain(['\n']).collect::<String>()).collect()
 }
 
+/// Why it is down, or what it said when it was well.
+fn says(health: &Health) -> &str {
+    health.reason.as_deref().or(health.detail.as_deref()).unwrap_or("-")
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
-    use super::super::agent::Health;
     use super::*;
 
     #[test]
@@ -52,7 +56,7 @@ mod tests {
         let backend = Backend {
             pool: "db-primary".to_owned(),
             name: "db2".to_owned(),
-            health: Health { state: "down".to_owned(), reason: Some("x".repeat(200)) },
+            health: Health { state: "down".to_owned(), reason: Some("x".repeat(200)), detail: None },
             slot_share_percent: 0.0,
             new_connections: 17,
         };
