@@ -11,7 +11,7 @@ mod prefix;
 
 pub use check::{
     AgentCheck, BodyPattern, Check, CheckKind, DnsCheck, DnsType, ExecCheck, GrpcCheck, HttpCheck,
-    HttpVersion, MysqlAccount, MysqlCheck, Role, StatusSet, TlsCheck, UdpCheck,
+    HttpVersion, MysqlAccount, MysqlCheck, Role, StatusSet, TlsCheck, UdpCheck, host_without_port,
 };
 pub use policy::{OnAllDown, OnRoleChange, Policy};
 pub use ports::{PortPrefix, Ports, prefixes};

@@ -5,7 +5,7 @@
 
 use super::desired::{health_of, takes_flows};
 use crate::health::policy::{self, Admission, Member, Reason};
-use crate::health::{BackendId, Health, TargetStatus, WishedState};
+use crate::health::{BackendId, TargetStatus, WishedState};
 use crate::model::{Backend, Model, OnAllDown, OnRoleChange, Pool, Role};
 use crate::reconcile::{BackendName, identity};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +76,13 @@ fn is_of(ipv4: Option<bool>, backend: &Backend) -> bool {
 fn admit_group(known: &Known<'_>, pool_name: &str, pool: &Pool, ipv4: Option<bool>, all: &mut Admissions) {
     let active = active(pool, ipv4);
     if active.is_empty() {
+        // The operator took everybody out: whoever stands in for them does so now.
+        let has_any = pool.backends.iter().any(|backend| is_of(ipv4, backend));
+        if let (true, OnAllDown::Fallback { pool: fallback, .. }) = (has_any, &pool.policy.on_all_down) {
+            let reason = Reason::Fallback(fallback.clone());
+            let pool = pool_name.to_owned();
+            all.verdicts.push(Verdict { pool, ipv4, reason, fit: 0, total: 0 });
+        }
         return;
     }
     let members: Vec<Member> = active.iter().map(|backend| member(known, pool_name, backend)).collect();
@@ -115,7 +122,7 @@ fn member(known: &Known<'_>, pool: &str, backend: &Backend) -> Member {
         serves: known.in_use.contains(&identity(pool, backend).identity),
         answers: status
             .and_then(|status| status.last_result.as_ref())
-            .is_none_or(|result| result.event.answers()),
+            .is_some_and(|result| result.event.answers()),
         held: status.is_some_and(|status| status.held_for(known.now) > Duration::ZERO),
         database: findings.and_then(|findings| findings.database),
         wish: findings.and_then(|findings| findings.wish),
@@ -127,15 +134,12 @@ fn role_of(model: &Model, pool: &Pool) -> Option<Role> {
     pool.check.as_ref().and_then(|check| model.checks.get(check)).and_then(crate::model::Check::role)
 }
 
-/// Whether the connections of a backend that is not served are given up although it answers, for its agent says that it is
-/// in maintenance, or for it is a primary no more.
+/// Whether the connections of a backend that is not served are given up at once, for its agent says that it is in
+/// maintenance, or for another one is the primary.
 fn is_given_up(pool: &Pool, role: Option<Role>, member: &Member) -> bool {
     let in_maintenance = member.wish.is_some_and(|wish| wish.state == WishedState::Maintenance);
-    let was_primary = role == Some(Role::Primary)
-        && pool.policy.on_role_change == OnRoleChange::Reset
-        && member.health == Health::Up
-        && member.database.is_some_and(|database| !database.writable);
-    in_maintenance || was_primary
+    let is_replaced = role == Some(Role::Primary) && pool.policy.on_role_change == OnRoleChange::Reset;
+    in_maintenance || is_replaced
 }
 
 /// Lets those in whom the other pool serves, where a pool falls back to it: standbys, and own backends that it has too. If

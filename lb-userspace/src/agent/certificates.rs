@@ -10,9 +10,13 @@ use std::time::{Duration, SystemTime};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Who shows a certificate that expires within its check's `expiry_warning`. The text changes once a day.
+/// Names of backends that are listed where many show one certificate.
+const MAX_NAMES: usize = 3;
+
+/// Who shows a certificate that expires within its check's `expiry_warning`: a sentence for each pool and certificate. The
+/// text changes once a day.
 pub fn expiring(model: &Model, checked: &BTreeMap<BackendId, TargetStatus>, now: SystemTime) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found: BTreeMap<(&str, SystemTime), Vec<&str>> = BTreeMap::new();
     for (pool_name, pool) in &model.pools {
         let check = pool.check.as_ref().and_then(|name| model.checks.get(name));
         let Some(tls) = check.and_then(|check| check.tls()) else { continue };
@@ -22,18 +26,24 @@ pub fn expiring(model: &Model, checked: &BTreeMap<BackendId, TargetStatus>, now:
                 continue;
             };
             if !tls.expiry_warning.is_zero() && expires <= now + tls.expiry_warning {
-                found.push(format!("{pool_name}/{}: {}", backend.name, sentence(expires, now)));
+                found.entry((pool_name, expires)).or_default().push(&backend.name);
             }
         }
     }
-    found
+    found.iter().map(|((pool, expires), names)| sentence(pool, names, *expires, now)).collect()
 }
 
-fn sentence(expires: SystemTime, now: SystemTime) -> String {
+fn sentence(pool: &str, names: &[&str], expires: SystemTime, now: SystemTime) -> String {
+    let mut who = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > MAX_NAMES {
+        who = format!("{who} and {} more", names.len() - MAX_NAMES);
+    }
     let at = humantime::format_rfc3339_seconds(expires);
     match expires.duration_since(now) {
-        Ok(left) => format!("its certificate expires in {}, at {at}", days(left)),
-        Err(over) => format!("its certificate expired {} ago, at {at}", days(over.duration())),
+        Ok(left) => format!("pool {pool}: the certificate of {who} expires in {}, at {at}", days(left)),
+        Err(over) => {
+            format!("pool {pool}: the certificate of {who} expired {} ago, at {at}", days(over.duration()))
+        }
     }
 }
 
@@ -83,8 +93,17 @@ mod tests {
     #[test]
     fn certificates_are_told_of_before_they_expire_and_after() {
         assert!(expiring_at(11).is_empty());
-        assert_eq!(expiring_at(10), ["web/a: its certificate expires in 10 days, at 2024-10-14T00:00:00Z"]);
-        assert_eq!(expiring_at(1), ["web/a: its certificate expires in 1 day, at 2024-10-05T00:00:00Z"]);
-        assert_eq!(expiring_at(-3), ["web/a: its certificate expired 3 days ago, at 2024-10-01T00:00:00Z"]);
+        assert_eq!(
+            expiring_at(10),
+            ["pool web: the certificate of a expires in 10 days, at 2024-10-14T00:00:00Z"]
+        );
+        assert_eq!(
+            expiring_at(1),
+            ["pool web: the certificate of a expires in 1 day, at 2024-10-05T00:00:00Z"]
+        );
+        assert_eq!(
+            expiring_at(-3),
+            ["pool web: the certificate of a expired 3 days ago, at 2024-10-01T00:00:00Z"]
+        );
     }
 }

@@ -1,14 +1,17 @@
 //! The agent behind the control socket.
 
-use super::{Agent, edits, report};
+use super::admission::Known;
+use super::{Agent, desired, edits, last, report};
 use crate::api::control::{Control, Seen};
 use crate::api::edit::{AddBackend, BackendId, EditResult, SetState};
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::types::{AdminState, BackendDetail, BackendInfo, Event, HealthState, ServiceInfo, Status};
+use crate::api::types::{AdminState, BackendDetail, BackendInfo, Event, ServiceInfo, Status};
 use crate::config::edit::{self, BackendSpec};
 use crate::config::suggest::name_hint;
-use crate::dataplane::DataplaneError;
+use crate::dataplane::{Dataplane as _, DataplaneError};
+use crate::health;
 use crate::model::{self, Backend, Model, Pool};
+use std::time::Instant;
 
 fn internal(error: &DataplaneError) -> ApiError {
     ApiError::new(ErrorCode::Internal, error.to_string())
@@ -22,31 +25,13 @@ fn admin_state(state: AdminState) -> model::AdminState {
     }
 }
 
-/// Whether a backend gets new flows now. One without a result yet gets them where slots name it.
-fn takes_new_flows(backend: &BackendInfo) -> bool {
-    let wanted = backend.admin_state == AdminState::Active && backend.weight > 0;
-    wanted
-        && match backend.health.state {
-            HealthState::Up => true,
-            HealthState::Unknown => backend.slot_share_percent > 0.0,
-            HealthState::Down => false,
-        }
-}
-
-/// Refuses to take the backend `name` out of its pool, all of whose backends are `pool`, if it is the last one that
-/// takes new flows.
-fn refuse_the_last(pool: &[BackendInfo], name: &str) -> Result<(), ApiError> {
-    let mut serving = pool.iter().filter(|backend| takes_new_flows(backend));
-    let (Some(last), None) = (serving.next(), serving.next()) else { return Ok(()) };
-    if last.name != name {
-        return Ok(());
-    }
+/// Why the last backend of its pool is not taken out without force.
+fn needs_force(id: &BackendId) -> ApiError {
     let message = format!(
-        "{}/{name} is the last backend of its pool that takes new flows: without it new clients find nobody",
-        last.pool
+        "{id} is the last backend of its pool that takes new flows: without it new clients find nobody of the pool"
     );
     let hint = "bring another one up first, or do it all the same with --force (\"force\": true)";
-    Err(ApiError::new(ErrorCode::NeedsForce, message).with_hint(hint))
+    ApiError::new(ErrorCode::NeedsForce, message).with_hint(hint)
 }
 
 /// The backend that is meant, and its pool.
@@ -127,11 +112,17 @@ impl Control for Agent {
     async fn set_state(&self, id: BackendId, request: SetState) -> Result<EditResult, ApiError> {
         // One lock for the look and the edit, so that two drains at once cannot both see the other's backend serve.
         let mut state = self.state.lock().await;
-        if request.state != AdminState::Active && !request.force {
-            let pool = report::backends(&state, Some(&id.pool)).await.map_err(|error| internal(&error))?;
-            refuse_the_last(&pool, &id.name)?;
-        }
         let wanted = admin_state(request.state);
+        if wanted != model::AdminState::Active && !request.force {
+            let observed = state.dataplane.observe().map_err(|error| internal(&error))?;
+            let (checked, in_use) = (state.health(), desired::in_use(&observed));
+            let known =
+                Known { model: &state.loaded.model, checked: &checked, in_use: &in_use, now: Instant::now() };
+            let target = health::BackendId { pool: id.pool.clone(), backend: id.name.clone() };
+            if last::is_last(&known, &target, wanted) {
+                return Err(needs_force(&id));
+            }
+        }
         edits::edit_in(&mut state, move |text| edit::set_state(text, &id.pool, &id.name, wanted)).await
     }
 
@@ -143,39 +134,6 @@ impl Control for Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{HealthInfo, NextHop};
-
-    const ACTIVE: AdminState = AdminState::Active;
-    const UP: HealthState = HealthState::Up;
-
-    fn backend(name: &str, admin_state: AdminState, weight: u32, health: HealthState) -> BackendInfo {
-        BackendInfo {
-            pool: "web".to_owned(),
-            name: name.to_owned(),
-            index: 0,
-            address: [10, 0, 0, 1].into(),
-            port: None,
-            weight,
-            admin_state,
-            health: HealthInfo {
-                state: health,
-                since_seconds: 0,
-                reason: None,
-                last_latency_us: None,
-                detail: None,
-                held_seconds: 0,
-            },
-            slot_share_percent: 0.0,
-            next_hop: NextHop::Unresolved { error: String::new() },
-            packets: 0,
-            bytes: 0,
-            new_connections: 0,
-            remembered_flows: 0,
-            settles_in_seconds: None,
-            drained: false,
-        }
-    }
-
     #[test]
     fn a_backend_is_found_by_its_name_a_standby_by_that_of_its_pool_too() {
         const FILE: &str = r#"
@@ -205,45 +163,11 @@ mod tests {
         assert_eq!(refusal("web/web2"), (wanted.0.to_owned(), wanted.1.to_owned()));
     }
 
-    /// Whether `a` may go from a pool of `a`, which takes new flows, and `other`.
-    fn may_go_beside(other: BackendInfo) -> bool {
-        refuse_the_last(&[backend("a", ACTIVE, 100, UP), other], "a").is_ok()
-    }
-
     #[test]
-    fn the_last_backend_that_takes_new_flows_stays_unless_forced() {
-        let error = refuse_the_last(&[backend("a", ACTIVE, 100, UP)], "a").unwrap_err();
+    fn the_refusal_says_who_and_what_to_do() {
+        let error = needs_force(&"web/a".parse().unwrap());
         assert_eq!(error.code, ErrorCode::NeedsForce);
         assert!(error.message.starts_with("web/a is the last backend of its pool"), "{error}");
         assert!(error.hint.is_some_and(|hint| hint.contains("--force")));
-    }
-
-    #[test]
-    fn another_one_counts_only_if_it_takes_new_flows() {
-        assert!(may_go_beside(backend("b", ACTIVE, 1, UP)));
-        assert!(!may_go_beside(backend("b", ACTIVE, 0, UP)));
-        assert!(!may_go_beside(backend("b", AdminState::Drain, 100, UP)));
-        assert!(!may_go_beside(backend("b", AdminState::Maintenance, 100, UP)));
-        assert!(!may_go_beside(backend("b", ACTIVE, 100, HealthState::Down)));
-    }
-
-    #[test]
-    fn one_without_a_result_counts_if_slots_name_it() {
-        let unknown = backend("b", ACTIVE, 100, HealthState::Unknown);
-        assert!(!may_go_beside(unknown.clone()));
-        assert!(may_go_beside(BackendInfo { slot_share_percent: 50.0, ..unknown }));
-    }
-
-    #[test]
-    fn one_that_takes_no_new_flows_may_always_go() {
-        for gone in [
-            backend("a", ACTIVE, 100, HealthState::Down),
-            backend("a", ACTIVE, 0, UP),
-            backend("a", AdminState::Drain, 100, UP),
-        ] {
-            assert!(refuse_the_last(std::slice::from_ref(&gone), "a").is_ok());
-            assert!(refuse_the_last(&[gone, backend("b", ACTIVE, 100, UP)], "a").is_ok());
-        }
-        assert!(refuse_the_last(&[], "a").is_ok());
     }
 }

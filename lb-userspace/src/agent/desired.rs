@@ -127,8 +127,6 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
     for (pool_name, pool) in &model.pools {
         let Some(check) = pool.check.as_ref().and_then(|name| model.checks.get(name)) else { continue };
         let check = Arc::new(check.clone());
-        // Without slots it may have been down, or well and of the other role.
-        let has_role = check.role().is_some();
         let service_port = service_port(model, pool_name);
         let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none());
         for backend in own.filter(|backend| backend.state != AdminState::Maintenance) {
@@ -137,15 +135,43 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
                 id: BackendId { pool: pool_name.clone(), backend: backend.name.clone() },
                 address: SocketAddr::new(backend.address, port),
                 check: check.clone(),
-                initial: former
-                    .get(&identity(pool_name, backend).identity)
-                    .copied()
-                    .filter(|health| takes_flows(backend) && !(has_role && *health == Health::Down))
-                    .unwrap_or(Health::Unknown),
+                initial: initial(model, former, pool_name, backend),
             });
         }
     }
     targets
+}
+
+/// What a backend's health is until the first results. Whoever had slots was up, in its own pool or where it stood in;
+/// whoever had none was down, unless there is another reason for that: no service leads to its pool, or it has not the role
+/// that its check looks for.
+fn initial(model: &Model, former: &BTreeMap<u64, Health>, pool: &str, backend: &Backend) -> Health {
+    let stands_in = |name: &String, other: &Backend| {
+        let origin =
+            other.standby_of.as_ref().filter(|origin| origin.pool == pool && origin.name == backend.name);
+        origin.is_some() && former.get(&identity(name, other).identity) == Some(&Health::Up)
+    };
+    let falls_back = model.pools.iter().filter(|(_, other)| {
+        matches!(&other.policy.on_all_down, OnAllDown::Fallback { pool: fallback, .. } if fallback == pool)
+    });
+    if !takes_flows(backend) {
+        return Health::Unknown;
+    }
+    if falls_back
+        .flat_map(|(name, other)| other.backends.iter().map(move |other| (name, other)))
+        .any(|(name, other)| stands_in(name, other))
+    {
+        return Health::Up;
+    }
+    let check = model.pools.get(pool).and_then(|pool| pool.check.as_ref());
+    let has_role =
+        check.and_then(|check| model.checks.get(check)).is_some_and(|check| check.role().is_some());
+    let has_table = model.services.values().any(|service| service.pool == pool);
+    match former.get(&identity(pool, backend).identity) {
+        Some(Health::Down) if has_role || !has_table => Health::Unknown,
+        Some(health) => *health,
+        None => Health::Unknown,
+    }
 }
 
 /// The first single port of the first service that uses the pool and has one; else of one whose pool falls back to it.
@@ -188,6 +214,15 @@ mod tests {
             { name = "b", address = "10.0.0.2:80" },
             { name = "idle", address = "10.0.0.3:80", state = "drain" },
         ]
+        [pools.spare]
+        mode = "nat"
+        check = "tcp"
+        backends = [{ name = "x", address = "10.0.9.1:80" }]
+        [services.web]
+        vips = ["203.0.113.10"]
+        ports = [80]
+        protocol = "tcp"
+        pool = "web"
     "#;
 
     fn model() -> Model {
@@ -236,7 +271,8 @@ mod tests {
         let used = backends.iter().filter(|backend| in_use.contains(&backend.name.as_str()));
         let used = used.map(|backend| identity("web", backend).identity).collect();
         let known = Known { model, checked: &checked(healths), in_use: &used, now: Instant::now() };
-        admit(&known).served.into_iter().map(|backend| backend.name).collect()
+        let served = admit(&known).served.into_iter().filter(|backend| backend.pool == "web");
+        served.map(|backend| backend.name).collect()
     }
 
     #[test]
@@ -260,7 +296,22 @@ mod tests {
             backends.iter().map(|backend| (identity("web", backend).identity, Health::Down)).collect();
         let initial: Vec<Health> =
             targets(&model, &former).into_iter().map(|target| target.initial).collect();
-        // Without a service there is no port but the backends' own.
-        assert_eq!(initial, [Health::Down, Health::Down, Health::Unknown]);
+        assert_eq!(initial, [Health::Unknown, Health::Down, Health::Down, Health::Unknown], "spare's first");
+    }
+
+    #[test]
+    fn who_stood_in_was_up_and_a_pool_without_a_service_tells_nothing() {
+        let file = FILE.replace("[pools.web]", "[pools.web]\non_all_down = \"fallback:spare\"");
+        let model = config::parse(&file, Path::new("test.toml")).unwrap().model;
+        let standby = model.pools["web"].backends.last().unwrap();
+        assert_eq!(standby.name, "spare/x");
+        let own = identity("spare", &model.pools["spare"].backends[0]).identity;
+        let initial = |stood_in| {
+            let former = [(own, Health::Down), (identity("web", standby).identity, stood_in)].into();
+            let targets = targets(&model, &former);
+            targets.iter().find(|target| target.id.pool == "spare").unwrap().initial
+        };
+        assert_eq!(initial(Health::Up), Health::Up, "slots of the other pool named it");
+        assert_eq!(initial(Health::Down), Health::Unknown, "it has no slots of its own in any case");
     }
 }

@@ -4,7 +4,7 @@
 
 use super::ports::{self, Links};
 use super::state::State;
-use super::{attach, certificates, vips};
+use super::{attach, blind, certificates, vips};
 use crate::api::types::InterfaceInfo;
 use crate::model::{Model, Node};
 use std::collections::BTreeSet;
@@ -37,13 +37,13 @@ pub struct Sources<'a> {
     pub refused: &'a [(&'static str, String)],
     /// What could not be done.
     pub troubles: &'a Troubles,
-    /// Certificates that expire.
-    pub certificates: Vec<String>,
+    /// Certificates that expire, and who cannot be checked.
+    pub checks: Vec<String>,
 }
 
 /// Every notice there is, each once.
 pub fn all(sources: &Sources<'_>) -> Vec<String> {
-    let Sources { node, links, ways, interfaces, refused, troubles, certificates } = sources;
+    let Sources { node, links, ways, interfaces, refused, troubles, checks } = sources;
     let mut notices = attach::notices(interfaces, node.xdp_mode, links);
     notices.extend(ports::notices(node, links));
     notices.extend(ports::egress_notices(node, links, ways));
@@ -55,8 +55,7 @@ pub fn all(sources: &Sources<'_>) -> Vec<String> {
         }
     }
     let Troubles { attaching, forwarding, vips, elsewhere } = troubles;
-    notices
-        .extend([attaching, forwarding, vips, elsewhere].into_iter().flatten().chain(certificates).cloned());
+    notices.extend([attaching, forwarding, vips, elsewhere].into_iter().flatten().chain(checks).cloned());
     notices
 }
 
@@ -77,7 +76,7 @@ pub fn renew(state: &mut State, node: &Node, links: &Links) -> Vec<String> {
         interfaces: &state.interfaces,
         refused: state.dataplane.refused(),
         troubles: &state.troubles,
-        certificates: certificates::expiring(&state.loaded.model, &state.health(), SystemTime::now()),
+        checks: of_checks(state),
     });
     let fresh: Vec<String> =
         notices.iter().filter(|notice| !state.notices.contains(notice)).cloned().collect();
@@ -86,6 +85,14 @@ pub fn renew(state: &mut State, node: &Node, links: &Links) -> Vec<String> {
     }
     state.notices = notices;
     fresh
+}
+
+/// What checks have found that is not about a backend's health.
+fn of_checks(state: &State) -> Vec<String> {
+    let (model, checked) = (&state.loaded.model, state.health());
+    let mut sentences = certificates::expiring(model, &checked, SystemTime::now());
+    sentences.extend(blind::unasked(model, &checked));
+    sentences
 }
 
 /// Switches on what forwarding needs, and keeps in mind what could not be.
@@ -131,7 +138,7 @@ mod tests {
             interfaces: &[interface],
             refused: &refused,
             troubles: &troubles,
-            certificates: Vec::new(),
+            checks: Vec::new(),
         };
         let notices = all(&sources);
         let expected = [
@@ -164,7 +171,7 @@ mod tests {
             interfaces: &[],
             refused: &[],
             troubles: &troubles,
-            certificates: Vec::new(),
+            checks: Vec::new(),
         };
         assert_eq!(all(&sources), [""; 0]);
     }

@@ -13,11 +13,15 @@ pub type Verdicts = BTreeMap<(String, Option<bool>), Verdict>;
 
 /// Takes in how pools are judged now; logs what changed and makes events of it.
 pub fn tell(state: &mut State, verdicts: Vec<Verdict>) {
-    let now: Verdicts =
+    let mut now: Verdicts =
         verdicts.into_iter().map(|verdict| ((verdict.pool.clone(), verdict.ipv4), verdict)).collect();
-    let mut former = std::mem::replace(&mut state.verdicts, now);
-    // Who has not been asked yet has nothing to tell.
-    former.retain(|_, verdict| verdict.reason != Reason::Unasked);
+    // Who has not been asked yet has nothing to tell: what was told last still stands.
+    for (key, verdict) in &mut now {
+        if let Some(former) = state.verdicts.get(key).filter(|_| verdict.reason == Reason::Unasked) {
+            *verdict = former.clone();
+        }
+    }
+    let former = std::mem::replace(&mut state.verdicts, now);
     let mut told = Vec::new();
     for (key, verdict) in &state.verdicts {
         let before = former.get(key).map(|verdict| &verdict.reason);
@@ -69,8 +73,12 @@ fn sentence(verdict: &Verdict) -> String {
             "{fit} backends say that they can be written to; one of them serves, the one that did before if there was one: \
              look for a split before more is written"
         ),
-        Reason::Panic => format!("{healthy}, fewer than `panic_threshold`: all of them get new connections"),
-        Reason::FailOpen => format!("{healthy}: all of them get new connections (`on_all_down`)"),
+        Reason::Panic => {
+            format!("{healthy}, fewer than `panic_threshold`: all who answer get new connections")
+        }
+        Reason::FailOpen => {
+            format!("{healthy}: all who answer get new connections, or all if nobody does (`on_all_down`)")
+        }
         Reason::Dropped => format!("{healthy}: new connections are refused (`on_all_down`)"),
         Reason::Fallback(pool) => format!("{healthy}: new connections go to pool {pool} (`on_all_down`)"),
     }

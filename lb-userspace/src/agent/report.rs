@@ -17,7 +17,7 @@ use crate::phases;
 use crate::reconcile::{BackendName, identity, value_of};
 use crate::telemetry::events::{self, EventKind};
 use lb_common::abi::{ABI_VERSION, RecordKind, ServiceCounters, verdict_name};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hasher as _;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -121,7 +121,7 @@ fn counts(state: &State) -> BackendCounts {
     let model = &state.loaded.model;
     let mut counts = BackendCounts::default();
     for (pool_name, pool) in &model.pools {
-        for backend in &pool.backends {
+        for backend in pool.backends.iter().filter(|backend| backend.standby_of.is_none()) {
             counts.total += 1;
             let count = match (backend.state, desired::health_of(model, pool_name, backend, &checked)) {
                 (model::AdminState::Drain, _) => &mut counts.draining,
@@ -198,8 +198,10 @@ pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
                 model::ForwardMode::DsrGue => ForwardMode::DsrGue,
                 model::ForwardMode::FullNat => ForwardMode::FullNat,
             },
-            backends_up: number(served.iter().filter(|backend| backend.pool == service.pool).count()),
-            backends_total: number(pool.backends.len()),
+            backends_up: number(served_own(pool, &service.pool, &served)),
+            backends_total: number(
+                pool.backends.iter().filter(|backend| backend.standby_of.is_none()).count(),
+            ),
             packets: sum.packets,
             bytes: sum.bytes,
             new_connections: sum.new_connections,
@@ -207,6 +209,13 @@ pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
         });
     }
     Ok(infos)
+}
+
+/// Own backends of a pool that take new flows; standbys are no part of it.
+fn served_own(pool: &Pool, name: &str, served: &BTreeSet<BackendName>) -> usize {
+    let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none());
+    own.filter(|backend| served.contains(&BackendName { pool: name.to_owned(), name: backend.name.clone() }))
+        .count()
 }
 
 /// What a backend's line is made from.

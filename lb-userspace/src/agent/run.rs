@@ -308,9 +308,9 @@ async fn on_health(agent: &Agent, events: impl Iterator<Item = HealthEvent>) {
     for event in events {
         let subject = format!("{}/{}", event.id.pool, event.id.backend);
         let Some(transition) = &event.change.transition else {
-            if let Some(became) = &event.change.became {
-                tracing::info!("{subject} is {became}");
-                state.event(EventKind::BackendChanged, &subject, became);
+            if let Some(became) = event.change.became.as_ref().filter(|became| became.is_news) {
+                tracing::info!("{subject}: {}", became.says);
+                state.event(EventKind::BackendChanged, &subject, &became.says);
             }
             continue;
         };

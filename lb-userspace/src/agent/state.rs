@@ -122,7 +122,9 @@ impl State {
                 keeper.look(dataplane, &around, model)
             }
         });
-        pools::tell(self, around.into_verdicts());
+        if outcome.is_ok() {
+            pools::tell(self, around.into_verdicts());
+        }
         self.or_alarm("timer", outcome.map_err(AgentError::from)).is_some()
     }
 

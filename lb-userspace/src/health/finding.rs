@@ -50,6 +50,34 @@ impl Findings {
     }
 }
 
+/// A weight that an agent changes by less than this, in percent of the whole, stays as it was: a load that goes up and down
+/// must not move flows at each answer.
+const LEAST_STEP_PERCENT: u8 = 5;
+
+impl Findings {
+    /// These, after `former`: with the former weight if the new one hardly differs.
+    #[must_use]
+    pub fn steadied(&self, former: &Self) -> Self {
+        let mut findings = self.clone();
+        if let (Some(wish), Some(before)) = (&mut findings.wish, former.wish)
+            && wish.weight_percent.abs_diff(before.weight_percent) < LEAST_STEP_PERCENT
+            && !matches!(wish.weight_percent, 0 | 100)
+            && before.weight_percent != 0
+        {
+            wish.weight_percent = before.weight_percent;
+        }
+        findings
+    }
+
+    /// Whether `other` is worth an event of its own after these: a weight alone is not.
+    pub fn tells_as(&self, other: &Self) -> bool {
+        let told = |findings: &Self| {
+            (findings.database.map(|database| database.writable), findings.wish.map(|wish| wish.state))
+        };
+        told(self) == told(other)
+    }
+}
+
 impl fmt::Display for Findings {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
@@ -125,6 +153,23 @@ mod tests {
         assert!(database(false, 0).decides_as(&database(false, 3)));
         assert!(!database(false, 0).decides_as(&database(true, 0)));
         assert!(!database(false, 0).decides_as(&Findings::default()));
+    }
+
+    #[test]
+    fn an_agents_weight_moves_in_steps_that_are_worth_it_and_is_no_news() {
+        let wish = |weight_percent| Findings {
+            wish: Some(Wish { weight_percent, state: WishedState::Ready }),
+            ..Findings::default()
+        };
+        let after = |before: u8, now: u8| wish(now).steadied(&wish(before)).wish.unwrap().weight_percent;
+        assert_eq!((after(50, 53), after(50, 46), after(50, 55), after(50, 45)), (50, 50, 55, 45));
+        assert_eq!((after(98, 100), after(2, 0), after(0, 2)), (100, 0, 2), "the ends are meant");
+        assert!(wish(50).tells_as(&wish(90)));
+        let drain = Findings {
+            wish: Some(Wish { weight_percent: 50, state: WishedState::Drain }),
+            ..Findings::default()
+        };
+        assert!(!wish(50).tells_as(&drain));
     }
 
     #[test]

@@ -117,7 +117,16 @@ pub struct Change {
     /// The state.
     pub transition: Option<Transition>,
     /// What a good answer says of the target, where that decides whether it is served ([`Findings::decides_as`]); in words.
-    pub became: Option<String>,
+    pub became: Option<Became>,
+}
+
+/// What a target has become by its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Became {
+    /// All that it says.
+    pub says: String,
+    /// Whether operators want to hear of it; a weight alone is none of their business.
+    pub is_news: bool,
 }
 
 impl Change {
@@ -168,6 +177,8 @@ pub struct Status {
     pub findings: Findings,
     /// Until when it is held for having gone down too often; none, or past, if it is not.
     pub held_until: Option<Instant>,
+    /// Results in a row that said nothing about the target, up to now.
+    pub inconclusive_in_a_row: u32,
 }
 
 impl Status {
@@ -201,6 +212,7 @@ impl Machine {
             last_latency: None,
             findings: Findings::default(),
             held_until: None,
+            inconclusive_in_a_row: 0,
         };
         Self { rise: rise.max(1), fall: fall.max(1), damper: None, history: History::default(), status }
     }
@@ -209,6 +221,28 @@ impl Machine {
     #[must_use]
     pub fn damped(mut self, now: Instant) -> Self {
         self.damper = Some(Damper::new(now));
+        self
+    }
+
+    /// The same in another state.
+    #[must_use]
+    pub fn with_health(mut self, health: Health) -> Self {
+        self.status.health = health;
+        self
+    }
+
+    /// The same, new as it is, in the state of one before it for the same target; with that one's falls and, if the question
+    /// is of the same kind, with what its answers said.
+    #[must_use]
+    pub fn after(mut self, former: &Self, same_kind: bool, now: Instant) -> Self {
+        self.status.health = former.status.health;
+        if self.damper.is_some() && former.damper.is_some() {
+            self.damper = former.damper;
+            self.status.held_until = former.status.held_until.filter(|until| *until > now);
+        }
+        if same_kind {
+            self.status.findings = former.status.findings.clone();
+        }
         self
     }
 
@@ -240,13 +274,19 @@ impl Machine {
     }
 
     /// Takes in what a good answer says of the target; in words if that decides.
-    fn learn(&mut self, findings: &Findings) -> Option<String> {
+    fn learn(&mut self, findings: &Findings) -> Option<Became> {
+        let findings = findings.steadied(&self.status.findings);
         let former = std::mem::replace(&mut self.status.findings, findings.clone());
-        (!former.decides_as(findings)).then(|| findings.to_string())
+        let is_news = !former.tells_as(&findings);
+        (!former.decides_as(&findings)).then(|| Became { says: findings.to_string(), is_news })
     }
 
     fn count(&mut self, event: &Event) {
         let status = &mut self.status;
+        status.inconclusive_in_a_row = match event {
+            Event::Inconclusive(_) => status.inconclusive_in_a_row.saturating_add(1),
+            Event::Good(_) | Event::Bad(_) => 0,
+        };
         match (event, status.streak) {
             (Event::Good(answer), streak) => {
                 let run = if let Streak::Good(run) = streak { run } else { 0 };

@@ -19,6 +19,6 @@ mod schedule;
 
 pub use finding::{Answer, Database, Findings, Wish, WishedState};
 pub use history::KEPT as KEPT_RESULTS;
-pub use machine::{Change, Health, LastResult, Status, Streak, Transition};
+pub use machine::{Became, Change, Health, LastResult, Status, Streak, Transition};
 pub use punctuality::Punctuality;
 pub use runner::{BackendId, HealthEvent, Load, MAX_PROBES, MAX_QUEUED_EVENTS, Runner, Target, TargetStatus};

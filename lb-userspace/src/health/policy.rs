@@ -82,44 +82,73 @@ pub struct Admission {
 
 /// Whom to serve of `members`, who share a slot table.
 ///
-/// Unknown is not down: who serves already goes on until its first results, and where nobody is up, nobody has to wait
+/// Unknown is not down: who serves already goes on until its first results, and where nobody was asked yet, nobody has to wait
 /// for them; but a database is not guessed to have a role.
 pub fn admit(policy: &Policy, role: Option<Role>, members: &[Member]) -> Admission {
-    let mut served = fit(role, members);
-    let fit = served.iter().filter(|served| **served).count();
+    let fit_ones = fit(role, members);
+    let fit = count(&fit_ones);
     let answer = |served, reason| Admission { served, fit, reason };
     let nobody = || vec![false; members.len()];
     if members.is_empty() {
         return answer(nobody(), Reason::Empty);
     }
-    let enough = usize::try_from(policy.min_healthy.max(1)).unwrap_or(usize::MAX);
-    let is_unasked = members.iter().any(|member| member.health == Health::Unknown && !member.steps_back());
-    if fit == 0 && is_unasked {
+    if fit == 0 && is_unasked(members) {
         return answer(nobody(), Reason::Unasked);
     }
-    if fit < enough {
+    let panics = panics(policy, members);
+    if fit < at_least(policy.min_healthy.max(1)) {
         return match &policy.on_all_down {
             OnAllDown::FailOpen if role != Some(Role::Primary) => {
                 answer(everybody(members), Reason::FailOpen)
+            }
+            OnAllDown::Drop if panics && role != Some(Role::Primary) => {
+                answer(everybody(members), Reason::Panic)
             }
             OnAllDown::Drop | OnAllDown::FailOpen => answer(nobody(), Reason::Dropped),
             OnAllDown::Fallback { pool, .. } => answer(nobody(), Reason::Fallback(pool.clone())),
         };
     }
     if role == Some(Role::Primary) {
-        let reason = if fit > 1 { Reason::TwoPrimaries } else { Reason::Healthy };
-        return answer(one_of(&served, members), reason);
+        // Who does not answer at this moment says nothing, though it may go on serving.
+        let says_so = fit_ones.iter().zip(members).filter(|(fit, member)| **fit && member.answers).count();
+        let reason = if says_so > 1 { Reason::TwoPrimaries } else { Reason::Healthy };
+        return answer(one_of(&fit_ones, members), reason);
     }
-    let not_down = members.iter().filter(|member| member.health != Health::Down).count();
-    let panic_percent = usize::try_from(policy.panic_percent).unwrap_or(100);
-    if not_down * 100 < members.len() * panic_percent {
+    if panics {
         return answer(everybody(members), Reason::Panic);
     }
-    let steady = served.iter().zip(members).filter(|(served, member)| **served && !member.held).count();
-    if steady >= enough {
-        served.iter_mut().zip(members).for_each(|(served, member)| *served &= !member.held);
-    }
-    answer(served, Reason::Healthy)
+    answer(without_held(policy, fit_ones, members), Reason::Healthy)
+}
+
+fn count(served: &[bool]) -> usize {
+    served.iter().filter(|served| **served).count()
+}
+
+fn at_least(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Whether nobody has been asked yet who would take flows.
+fn is_unasked(members: &[Member]) -> bool {
+    let mut others = members.iter().filter(|member| !member.steps_back()).peekable();
+    others.peek().is_some() && others.all(|member| member.health == Health::Unknown)
+}
+
+/// Whether so few are left that health is ignored.
+fn panics(policy: &Policy, members: &[Member]) -> bool {
+    let not_down = members.iter().filter(|member| member.health != Health::Down).count();
+    not_down * 100 < members.len() * at_least(policy.panic_percent)
+}
+
+/// Those who are fit, without those who are held for having gone down too often; unless that would leave too few to bear the
+/// load: then it is no single server that flaps.
+fn without_held(policy: &Policy, fit: Vec<bool>, members: &[Member]) -> Vec<bool> {
+    let steady: Vec<bool> = fit.iter().zip(members).map(|(fit, member)| *fit && !member.held).collect();
+    let left = count(&steady);
+    let enough = left >= at_least(policy.min_healthy.max(1))
+        && left * 2 >= count(&fit)
+        && left * 100 >= members.len() * at_least(policy.panic_percent);
+    if enough { steady } else { fit }
 }
 
 /// Everybody who answers at all, however; if nobody does, everybody. Who steps back is not among them.
@@ -131,11 +160,14 @@ pub fn everybody(members: &[Member]) -> Vec<bool> {
 
 /// Who may be served by what is known of them.
 fn fit(role: Option<Role>, members: &[Member]) -> Vec<bool> {
-    let nobody_is_up = members.iter().all(|member| member.health != Health::Up);
-    let may_guess = nobody_is_up && matches!(role, None | Some(Role::Any));
+    let may_guess = is_unasked(members) && matches!(role, None | Some(Role::Any));
+    // A pool of primaries serves one. Several served ones are a pool that was something else a moment ago.
+    let is_confused =
+        role == Some(Role::Primary) && members.iter().filter(|member| member.serves).count() > 1;
     let is_fit = |member: &Member| match member.health {
+        Health::Up if member.database.is_none() && is_confused => false,
         Health::Up => member.has_role(role),
-        Health::Unknown => member.serves || may_guess,
+        Health::Unknown => (member.serves && !is_confused) || may_guess,
         Health::Down => false,
     };
     members.iter().map(|member| !member.steps_back() && is_fit(member)).collect()

@@ -153,13 +153,13 @@ impl Runner {
     /// A transition that is on its way to a full event queue may be lost when its target is changed here, so
     /// read [`Self::snapshot`] after an update.
     pub fn update(&mut self, targets: impl IntoIterator<Item = Target>) {
-        let mut missing: BTreeMap<BackendId, Target> =
-            targets.into_iter().map(|target| (target.id.clone(), target)).collect();
+        let mut missing: Missing =
+            targets.into_iter().map(|target| (target.id.clone(), (target, None))).collect();
         for running in self.groups.values().flatten() {
             keep_members(&running.group, &mut missing);
         }
-        for target in missing.into_values() {
-            self.add(target);
+        for (target, former) in missing.into_values() {
+            self.add(target, former);
         }
         self.groups.retain(|_, groups| {
             groups.retain(|running| !running.group.members().is_empty());
@@ -205,12 +205,17 @@ impl Runner {
         }
     }
 
-    fn add(&mut self, target: Target) {
+    fn add(&mut self, target: Target, former: Option<Former>) {
         let address = target.probe_address();
         let now = Instant::now();
         let check = &target.check;
-        let machine = Machine::new(check.rise, check.fall, target.initial, now.into_std());
-        let machine = if check.damping { machine.damped(now.into_std()) } else { machine };
+        let mut machine = Machine::new(check.rise, check.fall, target.initial, now.into_std());
+        if check.damping {
+            machine = machine.damped(now.into_std());
+        }
+        if let Some(former) = former {
+            machine = former.continued(machine, check, now.into_std());
+        }
         let groups = self.groups.entry(address).or_default();
         if let Some(running) = groups.iter().find(|running| running.group.asks(address, &target.check)) {
             running.group.members().insert(target.id, machine);
@@ -224,17 +229,38 @@ impl Runner {
     }
 }
 
+/// Targets that have no group yet, with what was known of them by another check or at another address.
+type Missing = BTreeMap<BackendId, (Target, Option<Former>)>;
+
+/// What was known of a target until its check or its address changed.
+struct Former {
+    machine: Machine,
+    check: Arc<Check>,
+}
+
+impl Former {
+    /// `machine`, which is new, with what still holds under `check`. What a database of another role was says nothing.
+    fn continued(self, machine: Machine, check: &Check, now: std::time::Instant) -> Machine {
+        let is_alike = std::mem::discriminant(&self.check.kind) == std::mem::discriminant(&check.kind);
+        if self.check.role() == check.role() {
+            machine.after(&self.machine, is_alike, now)
+        } else {
+            machine.with_health(Health::Unknown)
+        }
+    }
+}
+
 /// Takes out of `group` the members that are not wanted there, and out of `missing` those that are.
 ///
 /// A member that is wanted elsewhere leaves its state behind as the initial one.
-fn keep_members(group: &Group, missing: &mut BTreeMap<BackendId, Target>) {
+fn keep_members(group: &Group, missing: &mut Missing) {
     group.members().retain(|id, machine| {
-        let Some(target) = missing.get_mut(id) else { return false };
+        let Some((target, former)) = missing.get_mut(id) else { return false };
         let stays = group.asks(target.probe_address(), &target.check);
         if stays {
             missing.remove(id);
         } else {
-            target.initial = machine.health();
+            *former = Some(Former { machine: machine.clone(), check: Arc::clone(&group.check) });
         }
         stays
     });

@@ -154,6 +154,17 @@ pub struct TlsCheck {
     pub expiry_warning: Duration,
 }
 
+/// A host as a URL has it, without its port and, if it is an IPv6 address, its brackets.
+pub fn host_without_port(host: &str) -> &str {
+    if host.parse::<IpAddr>().is_ok() {
+        return host;
+    }
+    if let Some((address, _port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address;
+    }
+    host.split_once(':').map_or(host, |(name, _port)| name)
+}
+
 /// A set of HTTP status codes, as inclusive ranges within 100 to 599; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusSet(pub Vec<(u16, u16)>);

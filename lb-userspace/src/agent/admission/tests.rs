@@ -1,6 +1,7 @@
 //! Whom pools serve, from a configuration and what checks say.
 
 use super::*;
+use crate::health::Health;
 use crate::health::machine::{Event, Machine};
 use crate::health::probe::ProbeError;
 use crate::health::{Answer, Database, Findings, Wish};
@@ -32,6 +33,7 @@ const FILE: &str = r#"
         { name = "x", address = "10.0.9.1:80" },
         { name = "y", address = "10.0.9.2:80", state = "drain" },
         { name = "b-too", address = "10.0.0.2:80" },
+        { name = "z", address = "[fd00::9]:80" },
     ]
     [pools.db]
     mode = "nat"
@@ -100,7 +102,7 @@ fn reasons(admissions: &Admissions, pool: &str) -> Vec<(Option<bool>, Reason)> {
 fn standbys_are_another_pools_backends_except_those_that_the_pool_has_itself() {
     let model = model();
     let names: Vec<&str> = model.pools["web"].backends.iter().map(|backend| backend.name.as_str()).collect();
-    assert_eq!(names, ["a", "b", "six", "spare/x", "spare/y"]);
+    assert_eq!(names, ["a", "b", "six", "spare/x", "spare/y", "spare/z"]);
 }
 
 #[test]

@@ -42,7 +42,13 @@ fn check_ports(draft: &Draft, problems: &mut Problems) {
         if known.is_none_or(has_port) || !lacks_port(pool) {
             continue;
         }
-        let of_pool = |service: &ServiceDraft| service.pool.as_ref().is_some_and(|pool| pool.value == name);
+        let falls_back = |pool: &str| {
+            let other = draft.pools.get(pool).and_then(|other| other.policy.fallback());
+            other.is_some_and(|fallback| fallback.value == name)
+        };
+        let of_pool = |service: &ServiceDraft| {
+            service.pool.as_ref().is_some_and(|pool| pool.value == name || falls_back(&pool.value))
+        };
         let users: Vec<_> = services(draft).into_iter().filter(|(_, service)| of_pool(service)).collect();
         let ports = users.iter().flat_map(|(_, service)| &service.ports);
         // A service whose ports could not be read may have one.

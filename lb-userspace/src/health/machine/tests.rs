@@ -212,7 +212,10 @@ fn what_a_good_answer_says_is_kept_and_told_where_it_decides() {
     let mut answer = |writable, lag_s| {
         let database = Some(Database { writable, lag: Some(Duration::from_secs(lag_s)) });
         let findings = Findings { database, ..Findings::default() };
-        machine.on_event(Event::Good(Answer { latency: Duration::ZERO, findings }), start).became
+        machine
+            .on_event(Event::Good(Answer { latency: Duration::ZERO, findings }), start)
+            .became
+            .map(|became| became.says)
     };
     assert_eq!(answer(false, 1), Some("read-only, 1 s behind its source".to_owned()));
     assert_eq!(answer(false, 2), None, "the lag alone does not decide");

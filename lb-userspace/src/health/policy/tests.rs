@@ -23,8 +23,10 @@ fn the_healthy_are_served_and_unknown_is_not_down() {
     assert_eq!(by_health(&policy, &[(Up, true), (Down, true)]), (vec![true, false], Reason::Healthy));
     let (served, _) = by_health(&policy, &[(Up, true), (Unknown, true), (Unknown, false)]);
     assert_eq!(served, [true, true, false], "a new one waits for its first result");
-    let (served, _) = by_health(&policy, &[(Down, true), (Unknown, false)]);
-    assert_eq!(served, [false, true], "unless nobody is up");
+    let (served, _) = by_health(&policy, &[(Unknown, false), (Unknown, false)]);
+    assert_eq!(served, [true, true], "unless nobody has been asked");
+    let (served, reason) = by_health(&policy, &[(Down, true), (Unknown, false)]);
+    assert_eq!((served, reason), (vec![false, false], Reason::Dropped), "who is new may not run yet");
     assert_eq!(by_health(&policy, &[]), (vec![], Reason::Empty));
 }
 
@@ -48,6 +50,13 @@ fn failing_open_prefers_those_who_answer_at_all() {
 }
 
 #[test]
+fn a_new_backend_does_not_take_a_fallback_away() {
+    let fallback = with(OnAllDown::Fallback { pool: "spare".to_owned(), or_open: false });
+    let reason = Reason::Fallback("spare".to_owned());
+    assert_eq!(by_health(&fallback, &[(Down, false), (Unknown, false)]).1, reason);
+}
+
+#[test]
 fn fewer_than_min_healthy_count_as_none() {
     let policy = Policy { min_healthy: 2, ..Policy::default() };
     assert_eq!(by_health(&policy, &[(Up, true), (Down, true), (Down, true)]).1, Reason::Dropped);
@@ -62,6 +71,17 @@ fn below_the_panic_threshold_health_is_ignored() {
     let (served, reason) = by_health(&policy, &[(Up, true), (Down, true), (Down, true)]);
     assert_eq!((served, reason), (vec![true, true, true], Reason::Panic));
     assert_eq!(by_health(&policy, &[(Up, true), (Down, true)]).1, Reason::Healthy, "half is not below half");
+    let none = [(Down, true), (Down, true)];
+    assert_eq!(by_health(&policy, &none), (vec![true, true], Reason::Panic), "none left is few, too");
+    let fallback = Policy {
+        on_all_down: OnAllDown::Fallback { pool: "x".to_owned(), or_open: false },
+        ..policy.clone()
+    };
+    assert_eq!(
+        by_health(&fallback, &none).1,
+        Reason::Fallback("x".to_owned()),
+        "unless the pool says what then"
+    );
     let (_, reason) = by_health(&policy, &[(Unknown, true), (Unknown, true), (Down, true)]);
     assert_eq!(reason, Reason::Healthy, "unknown is not down");
 }
@@ -73,8 +93,10 @@ fn who_goes_down_too_often_waits_while_enough_others_serve() {
     let steady = Member::new(Up, true);
     assert_eq!(judge(&policy, None, &[held, steady]).0, [false, true]);
     assert_eq!(judge(&policy, None, &[held, Member::new(Down, true)]).0, [true, false]);
-    let two = Policy { min_healthy: 2, ..policy };
+    let two = Policy { min_healthy: 2, ..Policy::default() };
     assert_eq!(judge(&two, None, &[held, steady]).0, [true, true]);
+    let fleet = [held, held, held, steady];
+    assert_eq!(judge(&policy, None, &fleet).0, [true; 4], "where most flap, one would not bear the load");
 }
 
 #[test]
@@ -118,9 +140,15 @@ fn of_two_writable_backends_the_current_one_stays() {
         (vec![true, false], Reason::TwoPrimaries),
         "there was none: the first"
     );
+    // It failed a check and is not down yet: that is no second one that says so.
+    let failing = Member { answers: false, ..current };
+    assert_eq!(judge(&[other, failing]), (vec![false, true], Reason::Healthy));
     // Not asked yet after a start: it serves.
-    let unasked = Member::new(Unknown, true);
-    assert_eq!(judge(&[other, unasked]), (vec![false, true], Reason::TwoPrimaries));
+    let unasked = Member { answers: false, ..Member::new(Unknown, true) };
+    assert_eq!(judge(&[other, unasked]), (vec![false, true], Reason::Healthy));
+    // A pool that was one of replicas until now.
+    let replicas = [Member::new(Unknown, true), Member::new(Unknown, true), other];
+    assert_eq!(judge(&replicas), (vec![false, false, true], Reason::Healthy));
 }
 
 #[test]
@@ -138,7 +166,7 @@ fn a_primary_is_never_guessed() {
     let unknown = Member::new(Unknown, false);
     assert_eq!(judge(&Policy::default(), &[unknown, unknown]), (vec![false, false], Reason::Unasked));
     let read_only = database(Up, false, false);
-    assert_eq!(judge(&Policy::default(), &[unknown, read_only]).1, Reason::Unasked, "it may be the one");
+    assert_eq!(judge(&Policy::default(), &[unknown, read_only]).1, Reason::Dropped);
     let open = Policy { panic_percent: 100, ..with(OnAllDown::FailOpen) };
     let replicas = [database(Up, false, false), database(Down, true, true)];
     assert_eq!(judge(&open, &replicas), (vec![false, false], Reason::Dropped));

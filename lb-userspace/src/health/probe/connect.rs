@@ -17,21 +17,22 @@ use super::{ProbeError, Question, Stage};
 /// otherwise keep 600,000 sockets in TIME-WAIT for a minute, and with them its source ports. A probe has
 /// nothing to deliver when it closes, so no data is lost.
 pub(super) async fn connect(question: &Question) -> Result<TcpStream, ProbeError> {
-    let work = async { open(question).await.map_err(|error| question.io_error(Stage::Connect, &error)) };
-    question.bound(Stage::Connect, work).await
+    question.bound(Stage::Connect, open(question)).await
 }
 
-async fn open(question: &Question) -> io::Result<TcpStream> {
+async fn open(question: &Question) -> Result<TcpStream, ProbeError> {
+    let name = |error: io::Error| question.io_error(Stage::Connect, &error);
     let socket = match question.address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
     };
-    socket.set_zero_linger()?;
+    let socket = socket.map_err(name)?;
+    socket.set_zero_linger().map_err(name)?;
     if let Some(source) = question.source() {
-        bind_late(&socket)?;
-        socket.bind(source)?;
+        bind_late(&socket).map_err(name)?;
+        socket.bind(source).map_err(|error| question.no_source(source, &error))?;
     }
-    socket.connect(question.address).await
+    socket.connect(question.address).await.map_err(name)
 }
 
 /// Lets the port of a bound socket be chosen when it connects (`IP_BIND_ADDRESS_NO_PORT`, Linux 4.2): two probes from one

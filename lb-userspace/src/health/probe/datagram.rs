@@ -33,7 +33,7 @@ pub(super) async fn ask(
     let name = |error: io::Error| question.io_error(Stage::Answer, &error);
     let mut not_it = None;
     let work = async {
-        let socket = open(question).await.map_err(name)?;
+        let socket = open(question).await?;
         socket.send(request).await.map_err(name)?;
         for _ in 0..MAX_DATAGRAMS {
             match judge(&receive(&socket).await.map_err(name)?) {
@@ -52,13 +52,17 @@ pub(super) async fn ask(
     }
 }
 
-async fn open(question: &Question) -> io::Result<UdpSocket> {
+async fn open(question: &Question) -> Result<UdpSocket, ProbeError> {
     let anywhere = match question.address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
-    let socket = UdpSocket::bind(question.source().unwrap_or(anywhere)).await?;
-    socket.connect(question.address).await?;
+    let name = |error: io::Error| question.io_error(Stage::Answer, &error);
+    let socket = match question.source() {
+        Some(source) => UdpSocket::bind(source).await.map_err(|error| question.no_source(source, &error)),
+        None => UdpSocket::bind(anywhere).await.map_err(name),
+    }?;
+    socket.connect(question.address).await.map_err(name)?;
     Ok(socket)
 }
 

@@ -251,11 +251,14 @@ impl ProbeError {
         match error.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => return Self::TooManyOpenFiles { address, detail },
             Some(libc::ENOBUFS | libc::ENOMEM) => return Self::OutOfMemory { address, detail },
-            // EADDRNOTAVAIL: no source address of that family, in practice. EAFNOSUPPORT: IPv6 is off.
-            // EPERM, EACCES: the node's own firewall, or a route that prohibits.
-            Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPERM | libc::EACCES) => {
-                return Self::Unreachable { address, detail };
+            // EADDRNOTAVAIL: no address of that family here, or no port left. EAFNOSUPPORT: IPv6 is off. EPERM: the node's own
+            // packet filter, or its table of connections is full. What is forwarded meets none of these.
+            Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPERM) => {
+                let detail = format!("{detail} (look at this node's addresses, ports and packet filter)");
+                return Self::NotAsked { address, detail };
             }
+            // A route that prohibits.
+            Some(libc::EACCES) => return Self::Unreachable { address, detail },
             _ => {}
         }
         match error.kind() {

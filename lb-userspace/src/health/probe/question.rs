@@ -69,6 +69,14 @@ impl Question {
         ProbeError::Malformed { address: self.address, detail: detail.into() }
     }
 
+    /// The node cannot ask from the address that the check names, which says nothing about the target.
+    pub(super) fn no_source(&self, source: SocketAddr, error: &std::io::Error) -> ProbeError {
+        self.not_asked(format!(
+            "this node cannot ask from {}: {error} (is the check's `source` an address of this node?)",
+            source.ip()
+        ))
+    }
+
     /// The node could not ask.
     pub(super) fn not_asked(&self, detail: impl Into<String>) -> ProbeError {
         ProbeError::NotAsked { address: self.address, detail: detail.into() }

@@ -1,5 +1,7 @@
 //! The keys of `kind = "http"` and `kind = "https"`.
 
+use hyper::http::uri::{Authority, PathAndQuery};
+
 use super::{or_default, tls};
 use crate::config::bounds::{
     DEFAULT_STATUS, HTTP_STATUS, MAX_BODY_PATTERN_BYTES, MAX_HTTP_HEADER_BYTES, MAX_HTTP_HEADERS,
@@ -8,7 +10,7 @@ use crate::config::bounds::{
 use crate::config::field::Field;
 use crate::config::problem::{Problem, Problems, quoted};
 use crate::config::table::{TableReader, named_entries};
-use crate::model::{BodyPattern, HttpCheck, HttpVersion, StatusSet};
+use crate::model::{BodyPattern, HttpCheck, HttpVersion, StatusSet, TlsCheck, host_without_port};
 
 pub(super) const KEYS: [&str; 7] =
     ["method", "path", "host", "headers", "version", "expect_status", "expect_body"];
@@ -25,7 +27,8 @@ pub(super) fn read(
         field.choice(&[("GET", "GET"), ("HEAD", "HEAD")], problems).map(|word| word.value)
     });
     let path = or_default(reader.optional("path"), "/".to_owned(), |field| read_path(field, problems));
-    let host = or_default(reader.optional("host"), None, |field| read_host(field, problems).map(Some));
+    let host_field = reader.optional("host");
+    let host = or_default(host_field, None, |field| read_host(field, problems).map(Some));
     let headers = or_default(reader.optional("headers"), Vec::new(), |field| read_headers(field, problems));
     let version = or_default(reader.optional("version"), HttpVersion::Http1, |field| {
         let choices = [("1.1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
@@ -42,6 +45,13 @@ pub(super) fn read(
         return field.refuse(message, "use method = \"GET\"", problems);
     }
     let tls = if with_tls { Some(tls::read(reader, problems)) } else { None };
+    if let (Some(Some(TlsCheck { server_name: None, .. })), Some(Some(host)), Some(field)) =
+        (&tls, &host, host_field)
+        && !tls::is_server_name(host_without_port(host))
+    {
+        let message = format!("`host`: {} cannot be the name of a certificate", quoted(host));
+        return field.refuse(message, "add `server_name` with the name that the certificate has", problems);
+    }
     Some(HttpCheck {
         method: method?.to_owned(),
         path: path?,
@@ -67,13 +77,17 @@ fn read_path(field: Field<'_>, problems: &mut Problems) -> Option<String> {
         let hint = format!("use at most {MAX_HTTP_PATH_BYTES} visible ASCII characters; write others as %XX");
         return field.refuse(format!("`path`: {} cannot be sent", quoted(text)), hint, problems);
     }
+    if text.contains('#') || text.parse::<PathAndQuery>().is_err() {
+        let hint = "write characters other than letters, digits and -._~!$&'()*+,;=:@/?% as %XX";
+        return field.refuse(format!("`path`: {} cannot be sent", quoted(text)), hint, problems);
+    }
     Some(text.to_owned())
 }
 
 pub(super) fn read_host(field: Field<'_>, problems: &mut Problems) -> Option<String> {
     let text = field.string(problems)?.value;
     let fits = (1..=MAX_HTTP_HOST_BYTES).contains(&text.len());
-    if !fits || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
+    if !fits || text.parse::<Authority>().is_err() || text.contains('@') {
         let hint = "write a host name such as \"www.example.net\", without a scheme or a path";
         return field.refuse(format!("`host`: {} cannot be sent", quoted(text)), hint, problems);
     }
@@ -110,7 +124,7 @@ fn read_headers(field: Field<'_>, problems: &mut Problems) -> Option<Vec<(String
                 let hint = format!(
                     "use at most {MAX_HTTP_HEADER_BYTES} ASCII characters, none of them a control character"
                 );
-                return value.refuse(format!("`{name}`: {} cannot be sent", quoted(text)), hint, problems);
+                return value.refuse(format!("the value of `{name}` cannot be sent"), hint, problems);
             }
             Some((name.to_owned(), text.trim().to_owned()))
         })

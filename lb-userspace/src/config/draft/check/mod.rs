@@ -180,6 +180,16 @@ fn read_path(field: Field<'_>, problems: &mut Problems) -> Option<PathBuf> {
     Some(PathBuf::from(text))
 }
 
+/// Text on one line that is nobody's business: what is wrong with it is said without it.
+fn read_secret(field: Field<'_>, bytes: RangeInclusive<usize>, problems: &mut Problems) -> Option<String> {
+    let text = field.string(problems)?.value;
+    if !bytes.contains(&text.len()) || text.chars().any(char::is_control) {
+        let hint = format!("write {} to {} bytes without control characters", bytes.start(), bytes.end());
+        return field.refuse(format!("`{}` cannot be used", field.key), hint, problems);
+    }
+    Some(text.to_owned())
+}
+
 /// Text on one line.
 fn read_line(field: Field<'_>, bytes: RangeInclusive<usize>, problems: &mut Problems) -> Option<String> {
     let text = field.string(problems)?.value;

@@ -1,6 +1,6 @@
 //! The keys of `kind = "mysql"`.
 
-use super::{or_default, read_line, read_path};
+use super::{or_default, read_line, read_path, read_secret};
 use crate::config::bounds::{MAX_LAG, MAX_MYSQL_PASSWORD_BYTES, MAX_MYSQL_USER_BYTES};
 use crate::config::problem::{Problem, Problems};
 use crate::config::table::TableReader;
@@ -16,7 +16,7 @@ pub(super) fn read(reader: &mut TableReader<'_>, problems: &mut Problems) -> Opt
         or_default(user_field, None, |field| read_line(field, 1..=MAX_MYSQL_USER_BYTES, problems).map(Some));
     let (password_field, file_field) = (reader.optional("password"), reader.optional("password_file"));
     let password = or_default(password_field, None, |field| {
-        read_line(field, 0..=MAX_MYSQL_PASSWORD_BYTES, problems).map(Some)
+        read_secret(field, 0..=MAX_MYSQL_PASSWORD_BYTES, problems).map(Some)
     });
     let password_file = or_default(file_field, None, |field| read_path(field, problems).map(Some));
     let (role_field, lag_field) = (reader.optional("role"), reader.optional("max_lag"));

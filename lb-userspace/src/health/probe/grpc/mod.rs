@@ -6,6 +6,7 @@ mod answer;
 mod message;
 mod status;
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -37,7 +38,11 @@ pub(super) async fn probe(
 }
 
 fn request(question: &Question, check: &GrpcCheck) -> Result<Request<Full<Bytes>>, ProbeError> {
-    let own_name = check.tls.as_ref().and_then(|tls| tls.server_name.clone());
+    let own_name = check
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.server_name.as_deref())
+        .map(|name| if name.parse::<Ipv6Addr>().is_ok() { format!("[{name}]") } else { name.to_owned() });
     let authority = own_name.unwrap_or_else(|| http::authority_of(question.address, check.tls.is_some()));
     let scheme = if check.tls.is_some() { "https" } else { "http" };
     Request::post(format!("{scheme}://{authority}{PATH}"))

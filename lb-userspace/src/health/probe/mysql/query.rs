@@ -93,13 +93,20 @@ async fn receive(wire: &mut Wire, left: &mut usize) -> Result<Vec<u8>, Failure> 
     Ok(packet)
 }
 
+/// Longest name of a column: of those that are looked for none is longer than 64 characters (the servers' limit for names).
+const MAX_NAME_BYTES: usize = 256;
+
 fn is_end(packet: &[u8]) -> bool {
     packet.first() == Some(&END) && packet.len() <= MAX_END_BYTES
 }
 
 pub(super) fn column_name(packet: &[u8]) -> Result<String, Failure> {
     let column = ParseBuf(packet).parse::<Column>(()).map_err(|error| malformed(&error.to_string()))?;
-    Ok(column.name_str().into_owned())
+    let name = column.name_str();
+    if name.len() > MAX_NAME_BYTES {
+        return Err(malformed("the name of a column that is too long"));
+    }
+    Ok(name.into_owned())
 }
 
 pub(super) fn row(names: &[String], packet: &[u8]) -> Result<Row, Failure> {

@@ -84,8 +84,10 @@ struct Connection {
 
 /// Connects and logs in.
 async fn open(question: &Question, account: &MysqlAccount) -> Result<Connection, ProbeError> {
-    let password = password(account).await.map_err(|failure| failure.name(question, Stage::Answer))?;
+    // First the server: if it is dead, that is what counts, whatever is wrong with the password.
     let (mut wire, greeting) = super::meet(question).await?;
+    let password = question.bound(Stage::Answer, async { Ok(password(account).await) }).await?;
+    let password = password.map_err(|failure| failure.name(question, Stage::Answer))?;
     let who = Credentials { user: &account.user, password: &password };
     let work = login::log_in(&mut wire, &greeting, &who);
     let done = question.bound(Stage::Answer, async { Ok(work.await) }).await?;
@@ -106,6 +108,10 @@ async fn password(account: &MysqlAccount) -> Result<Vec<u8>, Failure> {
 }
 
 async fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    // Looked at before it is opened: opening a named pipe would wait for its writer.
+    if !tokio::fs::metadata(file).await?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
     let mut text = Vec::new();
     tokio::fs::File::open(file).await?.take(MAX_PASSWORD_FILE_BYTES).read_to_end(&mut text).await?;
     Ok(text)

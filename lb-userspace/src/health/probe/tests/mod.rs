@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::error::Close;
 use super::*;
-use crate::model::{HttpCheck, StatusSet};
+use crate::model::{HttpCheck, MysqlCheck, StatusSet, UdpCheck};
 
 /// Ample for a server on the same machine, even a busy one.
 const AMPLE: Duration = Duration::from_secs(10);
@@ -309,6 +309,27 @@ async fn http_request_that_cannot_be_sent_is_inconclusive() {
     assert!(error.is_inconclusive());
 }
 
+#[tokio::test]
+async fn a_source_that_is_not_this_nodes_is_the_nodes_fault_and_not_the_targets() {
+    let (_held, address) = refusing();
+    for kind in [
+        CheckKind::Tcp,
+        CheckKind::Udp(UdpCheck { send: b"x".to_vec(), expect: None }),
+        CheckKind::Mysql(MysqlCheck { account: None }),
+    ] {
+        let check = Check { source: Some("192.0.2.77".parse().unwrap()), ..check(kind, AMPLE) };
+        let error = probe(address, &check).await.unwrap_err();
+        assert!(error.is_inconclusive(), "{error:?}");
+        assert!(error.to_string().contains("this node cannot ask from 192.0.2.77"), "{error}");
+    }
+    let own = Check { source: Some("127.0.0.9".parse().unwrap()), ..check(CheckKind::Tcp, AMPLE) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, accepted) = tokio::join!(probe(address, &own), listener.accept());
+    asked.unwrap();
+    assert_eq!(accepted.unwrap().1.ip().to_string(), "127.0.0.9");
+}
+
 #[test]
 fn errors_of_the_socket_calls_are_named() {
     let address: SocketAddr = "192.0.2.1:80".parse().unwrap();
@@ -327,15 +348,11 @@ fn errors_of_the_socket_calls_are_named() {
     for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
         assert!(named(errno).is_inconclusive());
     }
-    for errno in [
-        libc::EHOSTUNREACH,
-        libc::ENETUNREACH,
-        libc::ENETDOWN,
-        libc::EADDRNOTAVAIL,
-        libc::EAFNOSUPPORT,
-        libc::EPERM,
-        libc::EACCES,
-    ] {
+    for errno in [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT, libc::EPERM] {
+        assert!(matches!(named(errno), ProbeError::NotAsked { .. }), "{:?}", named(errno));
+        assert!(named(errno).is_inconclusive());
+    }
+    for errno in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ENETDOWN, libc::EACCES] {
         assert!(matches!(named(errno), ProbeError::Unreachable { .. }), "{:?}", named(errno));
     }
     assert_eq!(named(libc::ECONNREFUSED), ProbeError::Refused { address });

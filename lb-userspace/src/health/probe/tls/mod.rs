@@ -126,8 +126,19 @@ impl Connector {
                 return Ok(client.config.clone());
             }
         }
-        let authorities =
-            if check.verify { Some(authorities::load(question, check.ca.as_deref()).await?) } else { None };
+        let authorities = match (check.verify, &mut self.client) {
+            (false, _) => None,
+            (true, None) => Some(authorities::load(question, check.ca.as_deref()).await?),
+            (true, Some(client)) => match authorities::load(question, check.ca.as_deref()).await {
+                Ok(authorities) => Some(authorities),
+                Err(error) => {
+                    // Those of before go on: without them nobody would be asked, and who dies would stay up.
+                    tracing::warn!("health: {error}; checks go on with what the file held before");
+                    client.looked_at = now;
+                    return Ok(client.config.clone());
+                }
+            },
+        };
         let same = |client: &Client| match (&client.authorities, &authorities) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (old, new) => old.is_none() && new.is_none(),

@@ -1,10 +1,10 @@
 //! The name that a server's certificate has to have.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::model::TlsCheck;
+use crate::model::{TlsCheck, host_without_port};
 
 /// The check's own name, else its host without a port, else the address. A name is sent to the server (SNI), an address
 /// is not (RFC 6066, 3).
@@ -13,23 +13,12 @@ pub(super) fn of(
     host: Option<&str>,
     address: SocketAddr,
 ) -> Result<ServerName<'static>, String> {
-    let Some(name) = check.server_name.as_deref().or(host.map(without_port)) else {
+    let Some(name) = check.server_name.as_deref().or(host.map(host_without_port)) else {
         return Ok(ServerName::from(address.ip()));
     };
     ServerName::try_from(name.to_owned()).map_err(|_| {
         format!("{name:?} is neither a DNS name nor an address (correct `server_name` or `host`)")
     })
-}
-
-/// A host as a URL has it, without its port and brackets.
-fn without_port(host: &str) -> &str {
-    if host.parse::<IpAddr>().is_ok() {
-        return host;
-    }
-    if let Some((address, _port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return address;
-    }
-    host.split_once(':').map_or(host, |(name, _port)| name)
 }
 
 #[cfg(test)]

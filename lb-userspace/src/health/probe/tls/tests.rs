@@ -32,18 +32,24 @@ async fn a_file_that_is_replaced_is_read_again_but_not_at_once() {
 }
 
 #[tokio::test]
-async fn a_file_that_goes_is_missed_until_it_is_back() {
+async fn a_file_that_goes_takes_nothing_from_those_who_have_read_it() {
     let authority = Authority::new("one");
     let check = authority.check();
     let mut connector = Connector::default();
     let start = Instant::now();
-    config(&mut connector, &check, start).await;
+    let first = config(&mut connector, &check, start).await;
     std::fs::remove_file(authority.file()).unwrap();
     let later = start + LOOK_AGAIN_AFTER;
-    let error = connector.config(&question(), &check, Protocol::Http1, later).await.unwrap_err();
+    let kept = config(&mut connector, &check, later).await;
+    assert!(Arc::ptr_eq(&first, &kept));
+    // Whoever has never read it cannot ask.
+    let error = Connector::default().config(&question(), &check, Protocol::Http1, later).await.unwrap_err();
     assert!(error.is_inconclusive(), "{error}");
-    std::fs::write(authority.file(), authority.pem()).unwrap();
-    config(&mut connector, &check, later).await;
+    // It is looked at again in its time.
+    let other = Authority::new("two");
+    std::fs::write(authority.file(), other.pem()).unwrap();
+    let renewed = config(&mut connector, &check, later + LOOK_AGAIN_AFTER).await;
+    assert!(!Arc::ptr_eq(&first, &renewed));
 }
 
 #[tokio::test]
