@@ -32,7 +32,7 @@ fn plan(bed: &Bed, authority: &Authority) -> Result<String> {
 
 #[test]
 fn an_expired_certificate_takes_its_server_down_unless_nobody_verifies() -> Result<()> {
-    let bed = Bed::without_servers(2)?;
+    let bed = Bed::shared_without_servers(2)?;
     let authority = Authority::new(bed.fleet.lab.dir())?;
     let start = |web: &Web, until: i32| {
         let mut more = authority.nginx(web.v4.into(), HTTPS_PORT, (2020, until))?;

@@ -76,7 +76,7 @@ fn case(name: &str) -> Result<&'static Case> {
 
 fn plan(bed: &Bed) -> Result<String> {
     let keys = format!(
-        "kind = \"http\"\npath = \"/healthz\"\nport = {HTTP_PORT}\ninterval = \"300ms\"\ntimeout = \"300ms\"\nrise = 2\n\
+        "kind = \"http\"\npath = \"/healthz\"\nport = {HTTP_PORT}\ninterval = \"400ms\"\ntimeout = \"400ms\"\nrise = 2\n\
          fall = 2\ndamping = false"
     );
     let webs: Vec<&Web> = bed.fleet.webs.iter().collect();
@@ -134,11 +134,10 @@ impl Site {
 
 #[test]
 fn every_policy_does_what_it_says_while_servers_fail_one_by_one_and_return() -> Result<()> {
-    let bed = Bed::without_servers(3)?;
+    let bed = Bed::shared_without_servers(3)?;
     let fleet = bed.nginx_on_every_web()?;
     bed.write(&plan(&bed)?)?;
     let _lbd = bed.start()?;
-    bed.wait_up()?;
     let site = Site { bed, fleet };
     all_are_well(&site)?;
     one_is_sick(&site)?;
@@ -150,6 +149,9 @@ fn every_policy_does_what_it_says_while_servers_fail_one_by_one_and_return() -> 
 
 fn all_are_well(site: &Site) -> Result<()> {
     for case in &CASES {
+        for server in ["web1", "web2"] {
+            site.bed.wait_well(case.name, server)?;
+        }
         expect(&site.bed, case.name, &["web1", "web2"])?;
         ensure!(site.bed.events_of(&case.subject())?.is_empty(), "{:?}", site.bed.events());
     }

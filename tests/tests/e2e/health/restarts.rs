@@ -24,7 +24,7 @@ fn plan(bed: &Bed) -> Result<String> {
 
 #[test]
 fn after_a_restart_who_was_down_is_down_who_was_up_is_up_and_who_returns_starts_slowly() -> Result<()> {
-    let bed = Bed::alone(3)?;
+    let bed = Bed::shared(3)?;
     let servers = bed.fleet.webs.iter().map(|web| Server::start(&web.host, CHECK_PORT, Says::Status(200)));
     let servers = servers.collect::<Result<Vec<_>>>()?;
     bed.write(&plan(&bed)?)?;
