@@ -10,16 +10,16 @@ use super::server::{Says, Server};
 use crate::bed::Bed;
 
 /// Time that the slow server has: so much that the machine may stand still for a part of it.
-const TIMEOUT: Duration = Duration::from_millis(900);
+const TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Most of that time.
-const SLOW: Duration = Duration::from_millis(540);
+const SLOW: Duration = Duration::from_millis(420);
 
 /// More than that time.
-const TOO_SLOW: Duration = Duration::from_millis(1_500);
+const TOO_SLOW: Duration = Duration::from_millis(1_200);
 
 /// Results of a slow server that say that it is well.
-const SLOW_RESULTS: u64 = 12;
+const SLOW_RESULTS: u64 = 10;
 
 /// Results of a server that says this and that in turn.
 const MIXED_RESULTS: u64 = 32;
@@ -30,7 +30,7 @@ fn plan(bed: &Bed) -> Result<String> {
         "kind = \"http\"\nport = {slow_port}\ninterval = \"{slow_ms}ms\"\ntimeout = \"{slow_ms}ms\"\nrise = 2\nfall = 2"
     );
     let mixed = format!(
-        "kind = \"http\"\nport = {mixed_port}\ninterval = \"300ms\"\ntimeout = \"300ms\"\nrise = 2\nfall = 2"
+        "kind = \"http\"\nport = {mixed_port}\ninterval = \"250ms\"\ntimeout = \"250ms\"\nrise = 2\nfall = 2"
     );
     let webs: Vec<_> = bed.fleet.webs.iter().collect();
     Ok(node(bed)?
@@ -84,8 +84,8 @@ fn a_server_near_its_timeout_stays_and_one_that_is_well_every_other_time_moves_n
     ensure!(moved(&bed)? == moved_before, "slots have moved");
 
     slow[0].say(Says::After(TOO_SLOW));
-    bed.wait_down("slow", "web1", "no answer to the request within 900ms")?;
-    let event = bed.wait_event("slow/web1", "900ms")?;
+    bed.wait_down("slow", "web1", "no answer to the request within 700ms")?;
+    let event = bed.wait_event("slow/web1", "700ms")?;
     ensure!(event.message.contains("2 results in a row"), "{event:?}");
     bed.wait_serving("slow", &["web2"])?;
     ensure!(bed.backend("mixed", "web1")?.health.state == HealthState::Up);

@@ -18,7 +18,7 @@ use super::talk::Talk;
 use crate::bed::Bed;
 
 /// Time in which a connection that nobody serves gets no answer.
-const SILENCE: Duration = Duration::from_millis(700);
+const SILENCE: Duration = Duration::from_millis(400);
 
 /// A pool, where it is reached, and what it says of bad times.
 struct Case {
@@ -106,7 +106,7 @@ fn expect(bed: &Bed, name: &str, servers: &[&str]) -> Result<()> {
         return bed.expect_servers_of(case.vip(), servers);
     }
     let server = std::net::SocketAddr::new(case.vip(), HTTP_PORT);
-    for _ in 0..3 {
+    for _ in 0..2 {
         let answer = bed.fleet.client.enter(|| http::get(server, "/", None, SILENCE))?;
         ensure!(answer.is_err(), "{name} is answered by {answer:?}");
     }
