@@ -22,15 +22,14 @@ pub fn check(name: &str, keys: &str) -> String {
     format!("\n[checks.{name}]\n{keys}\n")
 }
 
-/// A pool; `keys` is what it says beside its mode, its check and these backends.
+/// A pool of these web servers, each by its IPv4 (`true`) or IPv6 address; `keys` is what it says beside its mode and its
+/// check.
 pub fn pool(name: &str, mode: Mode, check: &str, keys: &str, backends: &[(&Web, bool)]) -> String {
-    let lines: String = backends
-        .iter()
-        .map(|(web, ipv4)| {
-            let address = if *ipv4 { IpAddr::from(web.v4) } else { web.v6.into() };
-            format!("    {{ name = \"{}\", address = \"{address}\" }},\n", web.host.name())
-        })
-        .collect();
+    let line = |(web, ipv4): &(&Web, bool)| {
+        let address = if *ipv4 { IpAddr::from(web.v4) } else { web.v6.into() };
+        format!("    {{ name = \"{}\", address = \"{address}\" }},\n", web.host.name())
+    };
+    let lines = backends.iter().map(line).collect::<Vec<_>>().concat();
     let mode = mode.name();
     format!("\n[pools.{name}]\nmode = \"{mode}\"\ncheck = \"{check}\"\n{keys}backends = [\n{lines}]\n")
 }

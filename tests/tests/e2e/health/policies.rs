@@ -121,15 +121,10 @@ fn expect_alarm(bed: &Bed, name: &str, sentence: &str) -> Result<()> {
     bed.expect_in_status(&[&format!("{subject}: "), sentence])
 }
 
+/// The bed and its web servers, `web1` first.
 struct Site {
     bed: Bed,
     fleet: Vec<Nginx>,
-}
-
-impl Site {
-    fn sicken(&self, index: usize) -> Result<()> {
-        self.fleet[index].fall_sick()
-    }
 }
 
 #[test]
@@ -147,15 +142,15 @@ fn every_policy_does_what_it_says_while_servers_fail_one_by_one_and_return() -> 
     all_return(&site, &mut standby)
 }
 
-fn all_are_well(site: &Site) -> Result<()> {
+fn all_are_well(Site { bed, .. }: &Site) -> Result<()> {
     for case in &CASES {
         for server in ["web1", "web2"] {
-            site.bed.wait_well(case.name, server)?;
+            bed.wait_well(case.name, server)?;
         }
-        expect(&site.bed, case.name, &["web1", "web2"])?;
-        ensure!(site.bed.events_of(&case.subject())?.is_empty(), "{:?}", site.bed.events());
+        expect(bed, case.name, &["web1", "web2"])?;
+        ensure!(bed.events_of(&case.subject())?.is_empty(), "{:?}", bed.events());
     }
-    let warnings = site.bed.status()?.warnings;
+    let warnings = bed.status()?.warnings;
     ensure!(!warnings.iter().any(|warning| warning.starts_with("pool ")), "{warnings:?}");
     Ok(())
 }
@@ -181,14 +176,13 @@ fn one_is_sick(Site { bed, fleet }: &Site) -> Result<()> {
 }
 
 /// Returns a connection to a standby.
-fn both_are_sick(site: &Site) -> Result<Talk> {
-    let bed = &site.bed;
+fn both_are_sick(Site { bed, fleet }: &Site) -> Result<Talk> {
     let mut talks = CASES
         .iter()
         .filter(|case| ![LEAST, PANIC].contains(&case.name))
         .map(|case| Talk::with(bed, case.vip(), "web2"))
         .collect::<Result<Vec<_>>>()?;
-    site.sicken(1)?;
+    fleet[1].fall_sick()?;
     expect(bed, DROP, &[])?;
     expect_alarm(bed, DROP, "0 of 2 backends are fit to serve: new connections are refused (`on_all_down`)")?;
     expect(bed, OPEN, &["web1", "web2"])?;
@@ -208,9 +202,8 @@ fn both_are_sick(site: &Site) -> Result<Talk> {
     Talk::with(bed, case(OTHER)?.vip(), "web3")
 }
 
-fn all_are_sick(site: &Site, standby: &mut Talk) -> Result<()> {
-    let bed = &site.bed;
-    site.sicken(2)?;
+fn all_are_sick(Site { bed, fleet }: &Site, standby: &mut Talk) -> Result<()> {
+    fleet[2].fall_sick()?;
     expect(bed, OTHER, &[])?;
     expect(bed, OTHER_OPEN, &["web1", "web2"])?;
     expect_alarm(
