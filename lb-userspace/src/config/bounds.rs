@@ -111,8 +111,8 @@ pub const CHECK_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=D
 pub const CHECK_JITTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(30);
 /// `max_lag` of a MySQL check: replicas tell their lag in whole seconds.
 pub const MAX_LAG: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
-/// `expiry_warning` of a check; 0 never warns.
-pub const EXPIRY_WARNING: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(366 * 24);
+/// `expiry_warning` of a check; 0 never warns. The end is what messages call a year (365.25 days).
+pub const EXPIRY_WARNING: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(8_766);
 /// Default of `expiry_warning`.
 pub const DEFAULT_EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
 /// `pools.*.min_healthy`.

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod checks;
 mod edits;
 mod errors;
 mod examples;
 mod files;
 mod frontends;
+mod kinds;
 mod many_errors;
+mod policies;
 mod properties;
 mod understood;
 

@@ -43,6 +43,19 @@ fn fragments() -> impl Strategy<Value = String> {
         "dead_after = ",
         "state = ",
         "limits = ",
+        "headers = ",
+        "expect_body = ",
+        "user = ",
+        "role = ",
+        "command = ",
+        "query = ",
+        "send = ",
+        "source = ",
+        "jitter = ",
+        "tls = ",
+        "on_all_down = ",
+        "min_healthy = ",
+        "on_role_change = ",
         "[",
         "]",
         "{",
@@ -70,6 +83,12 @@ fn fragments() -> impl Strategy<Value = String> {
         "\"1s\"",
         "\"source-vip\"",
         "\"maintenance\"",
+        "\"https\"",
+        "\"mysql\"",
+        "\"exec\"",
+        "\"primary\"",
+        "\"fallback:web\"",
+        "\"(\"",
         "\"ü\"",
         "[pools.web",
         "[[pools.web]]\n",
@@ -79,6 +98,50 @@ fn fragments() -> impl Strategy<Value = String> {
     ];
     vec(select(pieces.to_vec()), 0..60).prop_map(|pieces| pieces.concat())
 }
+
+/// Every kind of check and a pool with a policy, to follow the base.
+const CHECKS: &str = r#"
+[checks.page]
+kind = "https"
+headers = { X-Check = "lb" }
+version = "2"
+expect_body = "status: (ok|fine)"
+server_name = "www.example.net"
+ca = "/etc/lb/ca.pem"
+[checks.udp]
+kind = "udp"
+send = "ping"
+[checks.dns]
+kind = "dns"
+query = "www.example.net"
+record = "AAAA"
+[checks.grpc]
+kind = "grpc"
+tls = true
+verify = false
+[checks.mysql]
+kind = "mysql"
+user = "lb_check"
+password = "secret"
+role = "replica"
+max_lag = "5s"
+[checks.exec]
+kind = "exec"
+command = ["/bin/check", "{address}"]
+jitter = "100ms"
+source = "10.0.0.2"
+[checks.agent]
+kind = "agent"
+send = "how are you?"
+
+[pools.reads]
+mode = "nat"
+check = "mysql"
+on_all_down = ["fallback:web", "fail-open"]
+min_healthy = 1
+panic_threshold = 50
+backends = [{ name = "db9", address = "10.0.2.9:3306" }]
+"#;
 
 /// Every way to look at a result, so that none of them panics.
 fn look_at(text: &str) -> Result<(), TestCaseError> {
@@ -108,6 +171,11 @@ fn look_at(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+#[test]
+fn what_is_damaged_was_valid() {
+    parse(&format!("{BASE}{CHECKS}")).unwrap();
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_without_a_panic(text in any::<String>()) {
@@ -125,6 +193,14 @@ proptest! {
     ) {
         let end = (start + length).min(BASE.len());
         look_at(&format!("{}{put}{}", &BASE[..start], &BASE[end..]))?;
+    }
+
+    #[test]
+    fn any_damage_to_checks_and_policies_is_read_without_a_panic(
+        start in 0..CHECKS.len(), length in 0_usize..20, put in "[\\]\\[{}=\",.#:\nab0é]{0,3}"
+    ) {
+        let end = (start + length).min(CHECKS.len());
+        look_at(&format!("{BASE}{}{put}{}", &CHECKS[..start], &CHECKS[end..]))?;
     }
 }
 

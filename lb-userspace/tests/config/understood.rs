@@ -288,6 +288,13 @@ fn what_is_never_used_is_warned_of() {
 }
 
 #[test]
+fn a_pool_that_another_falls_back_to_is_used() {
+    let text = base_with("mode = \"dsr-l2\"", "mode = \"dsr-l2\"\non_all_down = \"fallback:spare\"");
+    let spare = "[pools.spare]\nmode = \"dsr-l2\"\ncheck = \"db\"\nbackends = [{ name = \"db3\", address = \"10.0.1.13\" }]\n";
+    warns(&(text + spare), &[]);
+}
+
+#[test]
 fn a_pool_that_cannot_take_over_is_warned_of() {
     warns(
         &base_with("    { name = \"db2\", address = \"10.0.1.12\" },\n", ""),

@@ -57,7 +57,13 @@ impl Bed {
         Ok(bed)
     }
 
-    /// The same, with no other test running.
+    /// A site without web servers.
+    pub fn shared_without_servers(web_count: u8) -> Result<Self> {
+        let guard = TURNS.read().unwrap_or_else(PoisonError::into_inner);
+        Self::new(web_count, Turn::Shared { _guard: guard }, true)
+    }
+
+    /// A site with our own web servers, with no other test running.
     pub fn alone(web_count: u8) -> Result<Self> {
         let mut bed = Self::without_servers(web_count)?;
         bed.fleet.start_servers()?;

@@ -11,6 +11,8 @@ pub(super) fn check(draft: &Draft, warnings: &mut Problems) {
         .iter()
         .filter_map(|(_, service)| Some(service.pool.as_ref()?.value.as_str()))
         .collect();
+    let fallbacks: BTreeSet<&str> =
+        pools(draft).iter().filter_map(|(_, pool)| Some(pool.policy.fallback()?.value)).collect();
     let used_checks: BTreeSet<&str> =
         pools(draft).iter().filter_map(|(_, pool)| Some(pool.check.as_ref()?.value.as_str())).collect();
     for (name, check) in &draft.checks {
@@ -25,7 +27,7 @@ pub(super) fn check(draft: &Draft, warnings: &mut Problems) {
         check_families(draft, name, pool, warnings);
         if used_pools.contains(name) {
             check_backends(name, pool, warnings);
-        } else {
+        } else if !fallbacks.contains(name) {
             let message = format!("pool {} is never used", quoted(name));
             let hint = format!("write pool = \"{name}\" in a service, or remove it");
             warnings.push(Problem::relation(pool.name_span.clone(), message, hint));

@@ -100,8 +100,12 @@ fn read_headers(field: Field<'_>, problems: &mut Problems) -> Option<Vec<(String
         let message = format!("`headers` has {} entries", table.len());
         return field.refuse(message, format!("write at most {MAX_HTTP_HEADERS}"), problems);
     }
+    // The table has them in the order of their names.
+    let mut entries: Vec<_> = named_entries(table).collect();
+    entries.sort_by_key(|(_, span, _)| span.start);
     // Every header is read before the first failure counts, so that each is reported.
-    let headers: Vec<_> = named_entries(table)
+    let headers: Vec<_> = entries
+        .into_iter()
         .map(|(name, span, value)| {
             let is_token = !name.is_empty()
                 && name

@@ -7,8 +7,8 @@ use lb_tests::lab::wait_until;
 use lb_tests::nginx::Nginx;
 use lb_userspace::api::types::HealthState;
 
-use super::bed::{Bed, SOON, vip_of_each_mode};
-use super::load::{Load, Request};
+use crate::bed::{Bed, SOON, vip_of_each_mode};
+use crate::load::{Load, Request};
 
 /// Of the check in the site's configuration: 3 × 200 ms + 200 ms.
 const DETECTION: Duration = Duration::from_millis(800);
