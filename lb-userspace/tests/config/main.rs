@@ -8,6 +8,7 @@ mod errors;
 mod examples;
 mod files;
 mod frontends;
+mod guards;
 mod kinds;
 mod many_errors;
 mod policies;

@@ -98,8 +98,10 @@ fn check_min_healthy(name: &str, pool: &PoolDraft, problems: &mut Problems) {
     let count = fewest(pool);
     // An empty pool serves nobody whatever it says.
     if count > 0 && usize::try_from(min_healthy.value).is_ok_and(|least| least > count) {
+        let plural = if count == 1 { "" } else { "s" };
+        let of = if count < pool.backends.len() { " of one family" } else { "" };
         let message = format!(
-            "`min_healthy` is {}, and {count} backends of pool {} share a table",
+            "`min_healthy` is {}, and pool {} has {count} backend{plural}{of}",
             min_healthy.value,
             quoted(name)
         );
@@ -131,10 +133,9 @@ fn check_role(draft: &Draft, pool: &PoolDraft, problems: &mut Problems) {
         }
         return;
     }
-    let mut refuse = |span, what: &str| {
+    let mut refuse = |span, what: &str, hint: &str| {
         let message =
             format!("{what} in a pool of primaries: only the one that can be written to is ever served");
-        let hint = "remove it: a pool of primaries has one family, and falls back to another pool of primaries or not at all";
         let problem = Problem::relation(span, message, hint);
         problems.push(match check {
             Some(check) => problem.related(check.span.clone(), "the check with role = \"primary\""),
@@ -145,22 +146,27 @@ fn check_role(draft: &Draft, pool: &PoolDraft, problems: &mut Problems) {
         matches!(wanted, OnAllDown::FailOpen | OnAllDown::Fallback { or_open: true, .. })
     };
     if let Some(open) = policy.on_all_down.as_ref().filter(|at| opens(&at.value)) {
-        refuse(open.span.clone(), "\"fail-open\"");
+        refuse(open.span.clone(), "\"fail-open\"", "remove it");
     }
     let other =
         policy.fallback().and_then(|fallback| Some((draft.pools.get(fallback.value)?, fallback.span)));
     if let Some((other, span)) = other
         && role_of(draft, other).is_some_and(|role| role != Some(Role::Primary))
     {
-        refuse(span, "a fallback to a pool whose check does not look for a primary,");
+        refuse(
+            span,
+            "a fallback to a pool whose check does not look for a primary,",
+            "name a pool whose check does",
+        );
     }
     if pool.mode.as_ref().is_some_and(|mode| !mode.value.is_tunnel()) && families(pool).len() > 1 {
-        refuse(pool.name_span.clone(), "backends of both families, which are judged apart,");
+        let hint = "keep the backends of one family";
+        refuse(pool.name_span.clone(), "backends of both families, which are judged apart,", hint);
     }
     if let Some(panic) = policy.panic_threshold.as_ref().filter(|at| at.value > 0) {
-        refuse(panic.span.clone(), "`panic_threshold`");
+        refuse(panic.span.clone(), "`panic_threshold`", "remove it");
     }
     if let Some(least) = policy.min_healthy.as_ref().filter(|at| at.value > 1) {
-        refuse(least.span.clone(), "`min_healthy` above 1");
+        refuse(least.span.clone(), "`min_healthy` above 1", "remove it");
     }
 }
