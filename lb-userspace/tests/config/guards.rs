@@ -5,11 +5,12 @@ use super::parse;
 
 /// A pool of primaries `db` with `keys` and these backends, a pool of another kind `other`, and checks.
 fn databases(keys: &str, backends: &[&str]) -> String {
-    let backends: String = backends
+    let list: Vec<String> = backends
         .iter()
         .enumerate()
-        .map(|(at, address)| format!("{{ name = \"db{at}\", address = \"{address}\" }},"))
+        .map(|(at, address)| format!("{{ name = \"db{at}\", address = \"{address}\" }}"))
         .collect();
+    let backends = list.join(", ");
     format!(
         "[node]\ninterfaces = [\"eth0\"]\n\
          [checks.primary]\nkind = \"mysql\"\nuser = \"lb\"\nrole = \"primary\"\n\

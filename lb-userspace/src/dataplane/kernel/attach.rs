@@ -131,7 +131,7 @@ impl KernelDataplane {
     /// # Errors
     /// When the pin cannot be removed.
     pub fn detach(&mut self, interface: &str) -> Result<bool, KernelError> {
-        Pins::remove(&self.pins.link(interface))
+        Pins::remove_link(&self.pins.link(interface))
     }
 
     /// Interfaces with a pinned link.

@@ -331,7 +331,7 @@ pub fn remove(bpffs: &Path) -> Result<Vec<String>, KernelError> {
     let _lock = if pins.exist() { Some(pins.lock()?) } else { None };
     let interfaces = pins.linked_interfaces()?;
     for interface in &interfaces {
-        Pins::remove(&pins.link(interface))?;
+        Pins::remove_link(&pins.link(interface))?;
     }
     for name in names::PINNED {
         Pins::remove(&pins.map(name))?;

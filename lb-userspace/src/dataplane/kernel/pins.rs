@@ -138,6 +138,18 @@ impl Pins {
         }
     }
 
+    /// Takes the program of a link off its interface and removes the pin; whether it was there.
+    ///
+    /// # Errors
+    /// When the pin cannot be removed.
+    pub fn remove_link(path: &Path) -> Result<bool, KernelError> {
+        // If the kernel cannot do it now, it does it a moment after the pin is gone.
+        if let Err(error) = super::sys::detach_link(path) {
+            tracing::debug!("{}: {error}", path.display());
+        }
+        Self::remove(path)
+    }
+
     /// Removes the directory, which has to be empty; its parent too if nothing else is in it.
     pub fn remove_directory(&self) {
         // Both are left when something else is in them: not ours to judge.

@@ -1,7 +1,46 @@
-//! bpf(2), for what aya does not do: batched calls and questions to the kernel.
+//! bpf(2), for what aya does not do: batched calls, questions to the kernel, and the end of a link.
 
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// `BPF_OBJ_GET` (include/uapi/linux/bpf.h).
+const OBJ_GET: libc::c_long = 7;
+
+/// `BPF_LINK_DETACH` (Linux 5.9).
+const LINK_DETACH: libc::c_long = 34;
+
+/// `union bpf_attr` of `BPF_OBJ_GET`.
+#[repr(C)]
+struct ObjGet {
+    path: u64,
+    descriptor: u32,
+    flags: u32,
+}
+
+/// `union bpf_attr` of `BPF_LINK_DETACH`.
+#[repr(C)]
+struct LinkDetach {
+    link: RawFd,
+}
+
+/// Takes the program of a pinned link off its interface, at once: removing the pin alone leaves that to the kernel, which
+/// does it a moment later.
+///
+/// # Errors
+/// When there is no such link, or the kernel cannot.
+pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let mut attr = ObjGet { path: path.as_ptr() as u64, descriptor: 0, flags: 0 };
+    // SAFETY: the attribute is that of the command, the path ends with a zero and lives until after the call; the command
+    // returns a new descriptor.
+    let link = unsafe { bpf_fd(OBJ_GET, &mut attr) }?;
+    let mut attr = LinkDetach { link: link.as_raw_fd() };
+    // SAFETY: the attribute is that of the command and has no addresses.
+    unsafe { bpf(LINK_DETACH, &mut attr) }.map(drop)
+}
 
 /// The bpf(2) system call; its result, which some commands return a descriptor in.
 ///
