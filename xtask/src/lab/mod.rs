@@ -103,7 +103,12 @@ enum Prepared {
 
 /// Sets up, builds, and finds out how to come by root's rights; `words` are those that start the same lab.
 fn prepare(words: &[String]) -> Result<Prepared> {
-    setup::ensure(&[Group::Toolchain, Group::Lab])?;
+    prepare_with(&[Group::Toolchain, Group::Lab], words)
+}
+
+/// The same for a lab that needs other things installed.
+fn prepare_with(groups: &[Group], words: &[String]) -> Result<Prepared> {
+    setup::ensure(groups)?;
     // The profile that this program has, where the lab looks for the binaries first.
     build::all(!cfg!(debug_assertions))?;
     let privilege = Privilege::of_this_process(&Places::of_this_process());

@@ -19,7 +19,8 @@ use lb_tests::unbroken::Progress;
 
 use super::live::wait_interruptibly;
 use super::unbroken::{Ended, end};
-use super::{Prepared, leftovers, prepare};
+use super::{Prepared, leftovers, prepare_with};
+use crate::setup::Group;
 
 /// Time between two drawings on a terminal.
 const REDRAW: Duration = Duration::from_secs(1);
@@ -48,7 +49,8 @@ pub struct SiteArgs {
 pub fn command(args: &SiteArgs) -> Result<ExitCode> {
     if !args.prepared {
         let words = env::args().skip_while(|word| word != "site");
-        if let Prepared::AsRoot(mut command) = prepare(&words.collect::<Vec<_>>())? {
+        let groups = [Group::Toolchain, Group::Lab, Group::Test];
+        if let Prepared::AsRoot(mut command) = prepare_with(&groups, &words.collect::<Vec<_>>())? {
             return Err(command.exec()).context("cannot start sudo");
         }
     }

@@ -44,7 +44,7 @@ const fn tool(group: Group, program: &'static str, package: &'static str, why: &
 
 /// Programs that are used as they are.
 pub const TOOLS: [Tool; 13] = [
-    tool(Group::Toolchain, "cc", "gcc", "links what cargo compiles"),
+    tool(Group::Toolchain, "cc", "gcc", "links what cargo compiles, and compiles the C of the TLS library"),
     tool(Group::Lab, "ip", "iproute2", "namespaces, links and addresses of the lab"),
     tool(Group::Lab, "ethtool", "ethtool", "turns checksum offload off in the lab"),
     tool(Group::Lab, "ping", "iputils-ping", "asks whether a host of the lab answers"),
