@@ -84,6 +84,7 @@ impl MariaDb {
         let mut command =
             if options.contains(&RESOLVE_NAMES) { with_names(&dir)? } else { Command::new("mariadbd") };
         let socket = dir.join("socket");
+        command.env(TEMPORARY, temporary_of(&dir)?);
         command.arg("--no-defaults").args(SETTINGS);
         command.arg(format!("--datadir={}", dir.display()));
         command.arg(format!("--socket={}", socket.display()));
@@ -254,6 +255,7 @@ fn template(lab: &Lab) -> Result<PathBuf> {
 
 fn install(dir: &Path) -> Result<()> {
     let mut command = Command::new("mariadb-install-db");
+    command.env(TEMPORARY, temporary_of(dir)?);
     command.args([
         "--no-defaults",
         "--auth-root-authentication-method=normal",
@@ -263,6 +265,16 @@ fn install(dir: &Path) -> Result<()> {
     command.args(["--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M"]);
     command.arg(format!("--datadir={}", dir.display()));
     run(&mut command).map(drop)
+}
+
+/// Names the directory for temporary files. Servers must not share one: they begin by removing what looks like their own.
+const TEMPORARY: &str = "TMPDIR";
+
+/// That of a server with this data directory: beside it, as every directory within is a database.
+fn temporary_of(data: &Path) -> Result<PathBuf> {
+    let dir = data.with_extension("tmp");
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    Ok(dir)
 }
 
 /// Runs a program to its end; what it printed.
