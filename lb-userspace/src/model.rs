@@ -172,6 +172,11 @@ impl Pool {
         }
     }
 
+    /// Its own backends, without those that stand in for them.
+    pub fn own_backends(&self) -> impl Iterator<Item = &Backend> + Clone {
+        self.backends.iter().filter(|backend| backend.standby_of.is_none())
+    }
+
     /// Whether flows of one of these addresses may find a backend of the other: they share a slot table.
     pub fn shares_table(&self, one: IpAddr, other: IpAddr) -> bool {
         self.mode.is_tunnel() || one.is_ipv4() == other.is_ipv4()
@@ -314,6 +319,11 @@ impl Model {
     /// Whether no client can reach anything: legal, and worth a question before it replaces a model that serves.
     pub fn serves_nothing(&self) -> bool {
         self.services.is_empty()
+    }
+
+    /// The check of a pool, if it has one.
+    pub fn check_of(&self, pool: &Pool) -> Option<&Check> {
+        pool.check.as_ref().and_then(|name| self.checks.get(name))
     }
 
     /// Every VIP of the model, once, and every network of them.

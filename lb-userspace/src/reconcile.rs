@@ -6,7 +6,7 @@
 //! flow).
 
 use crate::dataplane::{Observed, Op};
-use crate::model::{Affinity, ForwardMode, Frontend, Model, Pool};
+use crate::model::{Affinity, Backend, ForwardMode, Frontend, Model, Pool};
 use clearing::Leftovers;
 use lb_common::abi;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,13 @@ pub struct BackendName {
     pub pool: String,
     /// The backend.
     pub name: String,
+}
+
+impl BackendName {
+    /// The name of a backend of a pool.
+    pub fn of(pool: &str, backend: &Backend) -> Self {
+        Self { pool: pool.to_owned(), name: backend.name.clone() }
+    }
 }
 
 /// The way to an address, as the routing and neighbour tables have it.

@@ -19,6 +19,7 @@ const MAP_DELETE: libc::c_int = 3;
 const MAP_NEXT_KEY: libc::c_int = 4;
 const OBJ_GET: libc::c_int = 7;
 const PROG_TEST_RUN: libc::c_int = 10;
+const MAP_GET_NEXT_ID: libc::c_int = 12;
 const LINK_CREATE: libc::c_int = 28;
 
 /// Type of an XDP program, and of its attachment.
@@ -71,6 +72,13 @@ struct LinkCreate {
 struct ObjectGet {
     path: u64,
     fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct NextId {
+    start: u32,
+    next: u32,
     flags: u32,
 }
 
@@ -230,6 +238,18 @@ pub(crate) unsafe fn map_delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<b
         flags: 0,
     };
     found(bpf(MAP_DELETE, &mut element))
+}
+
+/// Whether the kernel has a map with this id. The map is not opened for it: whoever opens and closes a table of programs
+/// while the kernel empties it, because its last pin or descriptor went, makes the kernel keep the table for ever (the work
+/// that empties it takes a reference each time it is asked for and gives back one each time it runs; Linux 6.18).
+///
+/// # Errors
+/// Without the right to ask.
+pub fn map_exists(id: u32) -> io::Result<bool> {
+    let Some(start) = id.checked_sub(1) else { return Ok(false) };
+    let mut ids = NextId { start, next: 0, flags: 0 };
+    Ok(found(bpf(MAP_GET_NEXT_ID, &mut ids))? && ids.next == id)
 }
 
 fn found(result: io::Result<libc::c_int>) -> io::Result<bool> {

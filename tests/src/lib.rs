@@ -6,7 +6,7 @@
 //! Needs root and Linux 5.19 (veth that receives XDP frames with GRO on since 5.13, `gro_max_size` since 5.19).
 
 pub mod bins;
-mod bpf;
+pub mod bpf;
 pub mod configuration;
 pub mod decap_fixtures;
 pub mod fixtures;

@@ -3,10 +3,10 @@
 //! Always holds: backends that share a slot table are judged together, others apart; who stands in from another pool is
 //! served only while too few of the pool's own backends are fit, and only if that other pool serves it.
 
-use super::desired::{health_of, takes_flows};
+use super::desired::{check_id, health_of, takes_flows};
 use crate::health::policy::{self, Admission, Member, Reason};
 use crate::health::{BackendId, TargetStatus, WishedState};
-use crate::model::{Backend, Model, OnAllDown, OnRoleChange, Pool, Role};
+use crate::model::{Backend, Check, Model, OnAllDown, OnRoleChange, Pool, Role};
 use crate::reconcile::{BackendName, identity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -76,21 +76,21 @@ fn is_of(ipv4: Option<bool>, backend: &Backend) -> bool {
 fn admit_group(known: &Known<'_>, pool_name: &str, pool: &Pool, ipv4: Option<bool>, all: &mut Admissions) {
     let active = active(pool, ipv4);
     if active.is_empty() {
-        // The operator took everybody out: whoever stands in for them does so now.
-        let has_any = pool.backends.iter().any(|backend| is_of(ipv4, backend));
-        if let (true, OnAllDown::Fallback { pool: fallback, .. }) = (has_any, &pool.policy.on_all_down) {
-            let reason = Reason::Fallback(fallback.clone());
+        // The operator took everybody out: whoever stands in for them does so now. Not in a family that the pool never had.
+        let had_any = pool.own_backends().next().is_none() || pool.own_backends().any(|own| is_of(ipv4, own));
+        if let (true, Some(fallback)) = (had_any, pool.policy.on_all_down.fallback()) {
+            let reason = Reason::Fallback(fallback.to_owned());
             let pool = pool_name.to_owned();
             all.verdicts.push(Verdict { pool, ipv4, reason, fit: 0, total: 0 });
         }
         return;
     }
     let members: Vec<Member> = active.iter().map(|backend| member(known, pool_name, backend)).collect();
-    let role = role_of(known.model, pool);
+    let role = known.model.check_of(pool).and_then(Check::role);
     let Admission { served, fit, reason } = policy::admit(&pool.policy, role, &members);
     let somebody = served.contains(&true);
     for ((backend, member), served) in active.iter().zip(&members).zip(&served) {
-        let name = BackendName { pool: pool_name.to_owned(), name: backend.name.clone() };
+        let name = BackendName::of(pool_name, backend);
         if let (true, Some(wish)) = (*served, member.wish)
             && wish.weight_percent != WHOLE_WEIGHT_PERCENT
         {
@@ -108,13 +108,11 @@ fn admit_group(known: &Known<'_>, pool_name: &str, pool: &Pool, ipv4: Option<boo
 
 /// The own backends of a pool that share a table and take flows as far as the operator is concerned.
 fn active(pool: &Pool, ipv4: Option<bool>) -> Vec<&Backend> {
-    let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none() && is_of(ipv4, backend));
-    own.filter(|backend| takes_flows(backend)).collect()
+    pool.own_backends().filter(|backend| is_of(ipv4, backend) && takes_flows(backend)).collect()
 }
 
 fn member(known: &Known<'_>, pool: &str, backend: &Backend) -> Member {
-    let id = BackendId { pool: pool.to_owned(), backend: backend.name.clone() };
-    let status = known.checked.get(&id).map(|target| &target.status);
+    let status = known.checked.get(&check_id(pool, backend)).map(|target| &target.status);
     // What a good answer said holds as long as its target is not down.
     let findings = status.map(|status| &status.findings);
     Member {
@@ -127,11 +125,6 @@ fn member(known: &Known<'_>, pool: &str, backend: &Backend) -> Member {
         database: findings.and_then(|findings| findings.database),
         wish: findings.and_then(|findings| findings.wish),
     }
-}
-
-/// The role that a pool's backends must have.
-fn role_of(model: &Model, pool: &Pool) -> Option<Role> {
-    pool.check.as_ref().and_then(|check| model.checks.get(check)).and_then(crate::model::Check::role)
 }
 
 /// Whether the connections of a backend that is not served are given up at once, for its agent says that it is in
@@ -153,20 +146,16 @@ fn admit_standbys(known: &Known<'_>, all: &mut Admissions) {
             continue;
         };
         let served = &all.served;
-        let names = in_fallback(known.model, fallback, pool, verdict.ipv4, served);
+        let names = in_fallback(known.model, fallback, verdict, pool, served);
         if !names.is_empty() {
-            standing_in.extend(names.into_iter().map(|(name, origin)| {
-                let name = BackendName { pool: verdict.pool.clone(), name };
-                (name, all.percents.get(&origin).copied())
-            }));
+            standing_in
+                .extend(names.into_iter().map(|(name, origin)| (name, all.percents.get(&origin).copied())));
         } else if matches!(pool.policy.on_all_down, OnAllDown::Fallback { or_open: true, .. }) {
             let active = active(pool, verdict.ipv4);
             let members: Vec<Member> =
                 active.iter().map(|backend| member(known, &verdict.pool, backend)).collect();
             let open = active.iter().zip(policy::everybody(&members)).filter(|(_, open)| *open);
-            standing_in.extend(open.map(|(backend, _)| {
-                (BackendName { pool: verdict.pool.clone(), name: backend.name.clone() }, None)
-            }));
+            standing_in.extend(open.map(|(backend, _)| (BackendName::of(&verdict.pool, backend), None)));
             verdict.reason = Reason::FailOpen;
         }
     }
@@ -177,22 +166,23 @@ fn admit_standbys(known: &Known<'_>, all: &mut Admissions) {
     }
 }
 
-/// Names of a pool's backends whom the pool that it falls back to serves, each with its name there.
+/// A pool's backends whom the pool that it falls back to serves, each with its name there.
 fn in_fallback(
     model: &Model,
     fallback: &str,
+    verdict: &Verdict,
     pool: &Pool,
-    ipv4: Option<bool>,
     served: &BTreeSet<BackendName>,
-) -> Vec<(String, BackendName)> {
+) -> Vec<(BackendName, BackendName)> {
     let Some(other) = model.pools.get(fallback) else { return Vec::new() };
     let origin = |backend: &Backend| {
         let is_same = |other: &&Backend| (other.address, other.port) == (backend.address, backend.port);
-        let origin = other.backends.iter().find(is_same)?;
-        Some(BackendName { pool: fallback.to_owned(), name: origin.name.clone() })
+        Some(BackendName::of(fallback, other.backends.iter().find(is_same)?))
     };
-    let candidates = pool.backends.iter().filter(|backend| is_of(ipv4, backend) && takes_flows(backend));
-    let named = candidates.filter_map(|backend| Some((backend.name.clone(), origin(backend)?)));
+    let candidates =
+        pool.backends.iter().filter(|backend| is_of(verdict.ipv4, backend) && takes_flows(backend));
+    let named =
+        candidates.filter_map(|backend| Some((BackendName::of(&verdict.pool, backend), origin(backend)?)));
     named.filter(|(_, origin)| served.contains(origin)).collect()
 }
 

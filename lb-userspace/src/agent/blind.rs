@@ -33,10 +33,10 @@ pub fn unasked(model: &Model, checked: &BTreeMap<BackendId, TargetStatus>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::sample;
     use crate::health::Health;
     use crate::health::machine::Machine;
     use crate::health::probe::ProbeError;
-    use std::path::Path;
     use std::time::Instant;
 
     #[test]
@@ -52,14 +52,13 @@ mod tests {
             check = "web"
             backends = [{ name = "a", address = "10.0.0.1:80" }]
         "#;
-        let model = crate::config::parse(file, Path::new("test.toml")).unwrap().model;
+        let model = sample::model(file);
         let (address, now) = ("10.0.0.1:80".parse().unwrap(), Instant::now());
         let mut machine = Machine::new(1, 2, Health::Up, now);
         let mut told = || {
             let error = ProbeError::NotAsked { address, detail: "no source".to_owned() };
             machine.on_event(Event::Inconclusive(error), now);
-            let id = BackendId { pool: "web".to_owned(), backend: "a".to_owned() };
-            unasked(&model, &[(id, TargetStatus { address, status: machine.status().clone() })].into())
+            unasked(&model, &[(sample::id("web/a"), sample::target(&machine))].into())
         };
         assert!(told().is_empty(), "once is nothing");
         let told = told();

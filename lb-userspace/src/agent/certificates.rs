@@ -18,9 +18,8 @@ const MAX_NAMES: usize = 3;
 pub fn expiring(model: &Model, checked: &BTreeMap<BackendId, TargetStatus>, now: SystemTime) -> Vec<String> {
     let mut found: BTreeMap<(&str, SystemTime), Vec<&str>> = BTreeMap::new();
     for (pool_name, pool) in &model.pools {
-        let check = pool.check.as_ref().and_then(|name| model.checks.get(name));
-        let Some(tls) = check.and_then(|check| check.tls()) else { continue };
-        for backend in pool.backends.iter().filter(|backend| backend.standby_of.is_none()) {
+        let Some(tls) = model.check_of(pool).and_then(|check| check.tls()) else { continue };
+        for backend in pool.own_backends() {
             let status = checked.get(&check_id(pool_name, backend)).map(|target| &target.status);
             let Some(expires) = status.and_then(|status| status.findings.certificate_expires) else {
                 continue;
@@ -58,10 +57,8 @@ fn days(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::machine::{Event, Machine};
-    use crate::health::{Answer, Findings, Health};
-    use std::path::Path;
-    use std::time::Instant;
+    use crate::agent::sample;
+    use crate::health::{Findings, Health};
 
     const FILE: &str = r#"
         [node]
@@ -77,16 +74,12 @@ mod tests {
     "#;
 
     fn expiring_at(days_from_now: i64) -> Vec<String> {
-        let model = crate::config::parse(FILE, Path::new("test.toml")).unwrap().model;
+        let model = sample::model(FILE);
         let now = SystemTime::UNIX_EPOCH + DAY * 20_000;
         let days = DAY * u32::try_from(days_from_now.abs()).unwrap();
         let expires = if days_from_now < 0 { now - days } else { now + days };
-        let mut machine = Machine::new(1, 1, Health::Up, Instant::now());
         let findings = Findings { certificate_expires: Some(expires), ..Findings::default() };
-        machine.on_event(Event::Good(Answer { latency: Duration::ZERO, findings }), Instant::now());
-        let address = "10.0.0.1:443".parse().unwrap();
-        let id = BackendId { pool: "web".to_owned(), backend: "a".to_owned() };
-        let checked = [(id, TargetStatus { address, status: machine.status().clone() })].into();
+        let checked = [(sample::id("web/a"), sample::found(Health::Up, findings))].into();
         expiring(&model, &checked, now)
     }
 

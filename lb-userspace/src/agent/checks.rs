@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// The check of `pool`, if it has one, as it went for one of its backends.
 pub fn info(model: &Model, pool: &str, target: Option<&TargetStatus>) -> Option<CheckInfo> {
-    let name = model.pools.get(pool)?.check.as_ref()?;
-    let check = model.checks.get(name)?;
+    let pool = model.pools.get(pool)?;
+    let (name, check) = (pool.check.as_ref()?, model.check_of(pool)?);
     let status = target.map(|target| &target.status);
     let (good_in_a_row, bad_in_a_row) = match status.map_or(Streak::None, |status| status.streak) {
         Streak::None => (0, 0),
@@ -73,11 +73,10 @@ fn milliseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::agent::sample;
     use crate::health::Health;
     use crate::health::machine::Machine;
     use crate::health::probe::ProbeError;
-    use std::path::Path;
 
     const FILE: &str = r#"
         [node]
@@ -96,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_check_is_told_with_how_it_went() {
-        let model = config::parse(FILE, Path::new("test.toml")).unwrap().model;
+        let model = sample::model(FILE);
         assert_eq!(info(&model, "bare", None), None);
         let unasked = info(&model, "web", None).unwrap();
         assert_eq!((unasked.name.as_str(), unasked.kind.as_str()), ("web", "https"));

@@ -3,7 +3,7 @@
 use super::admission::Admissions;
 use crate::dataplane::Observed;
 use crate::health::{BackendId, Health, Target, TargetStatus};
-use crate::model::{AdminState, Backend, Model, OnAllDown};
+use crate::model::{AdminState, Backend, Model, Pool};
 use crate::netlink::{NextHop, NextHopError, NextHopTable};
 use crate::reconcile::{BackendName, Hop, identities, identity};
 use lb_common::abi::ip_address;
@@ -52,7 +52,7 @@ pub fn dead(
 ) -> BTreeSet<BackendName> {
     let mut dead = admitted.given_up.clone();
     for (pool_name, pool) in &model.pools {
-        let name_of = |backend: &Backend| BackendName { pool: pool_name.clone(), name: backend.name.clone() };
+        let name_of = |backend: &Backend| BackendName::of(pool_name, backend);
         let is_served = |backend: &Backend| admitted.served.contains(&name_of(backend));
         let somebody_is_served = |backend: &Backend| {
             pool.backends
@@ -125,11 +125,10 @@ pub fn takes_flows(backend: &Backend) -> bool {
 pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
     let mut targets = Vec::new();
     for (pool_name, pool) in &model.pools {
-        let Some(check) = pool.check.as_ref().and_then(|name| model.checks.get(name)) else { continue };
+        let Some(check) = model.check_of(pool) else { continue };
         let check = Arc::new(check.clone());
         let service_port = service_port(model, pool_name);
-        let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none());
-        for backend in own.filter(|backend| backend.state != AdminState::Maintenance) {
+        for backend in pool.own_backends().filter(|backend| backend.state != AdminState::Maintenance) {
             let Some(port) = check.port.or(backend.port).or(service_port) else { continue };
             targets.push(Target {
                 id: BackendId { pool: pool_name.clone(), backend: backend.name.clone() },
@@ -145,44 +144,44 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
 /// What a backend's health is until the first results. Whoever had slots was up, in its own pool or where it stood in;
 /// whoever had none was down, unless there is another reason for that: no service leads to its pool, or it has not the role
 /// that its check looks for.
-fn initial(model: &Model, former: &BTreeMap<u64, Health>, pool: &str, backend: &Backend) -> Health {
-    let stands_in = |name: &String, other: &Backend| {
-        let origin =
-            other.standby_of.as_ref().filter(|origin| origin.pool == pool && origin.name == backend.name);
-        origin.is_some() && former.get(&identity(name, other).identity) == Some(&Health::Up)
-    };
-    let falls_back = model.pools.iter().filter(|(_, other)| {
-        matches!(&other.policy.on_all_down, OnAllDown::Fallback { pool: fallback, .. } if fallback == pool)
-    });
+fn initial(model: &Model, former: &BTreeMap<u64, Health>, pool_name: &str, backend: &Backend) -> Health {
     if !takes_flows(backend) {
         return Health::Unknown;
     }
-    if falls_back
-        .flat_map(|(name, other)| other.backends.iter().map(move |other| (name, other)))
-        .any(|(name, other)| stands_in(name, other))
-    {
+    let health_of = |pool: &str, backend| former.get(&identity(pool, backend).identity).copied();
+    let is_its_standby = |other: &&Backend| {
+        let origin = other.standby_of.as_ref();
+        origin.is_some_and(|origin| origin.pool == pool_name && origin.name == backend.name)
+    };
+    let stood_in = pools_falling_back_to(model, pool_name).any(|(name, other)| {
+        let mut standbys = other.backends.iter().filter(is_its_standby);
+        standbys.any(|standby| health_of(name, standby) == Some(Health::Up))
+    });
+    if stood_in {
         return Health::Up;
     }
-    let check = model.pools.get(pool).and_then(|pool| pool.check.as_ref());
-    let has_role =
-        check.and_then(|check| model.checks.get(check)).is_some_and(|check| check.role().is_some());
-    let has_table = model.services.values().any(|service| service.pool == pool);
-    match former.get(&identity(pool, backend).identity) {
+    let check = model.pools.get(pool_name).and_then(|pool| model.check_of(pool));
+    let has_role = check.is_some_and(|check| check.role().is_some());
+    let has_table = model.services.values().any(|service| service.pool == pool_name);
+    match health_of(pool_name, backend) {
         Some(Health::Down) if has_role || !has_table => Health::Unknown,
-        Some(health) => *health,
-        None => Health::Unknown,
+        health => health.unwrap_or(Health::Unknown),
     }
+}
+
+/// Pools whose new connections go to this one when nobody of theirs is fit.
+fn pools_falling_back_to<'a>(model: &'a Model, pool: &'a str) -> impl Iterator<Item = (&'a str, &'a Pool)> {
+    let pools = model.pools.iter().map(|(name, pool)| (name.as_str(), pool));
+    pools.filter(move |(_, other)| other.policy.on_all_down.fallback() == Some(pool))
 }
 
 /// The first single port of the first service that uses the pool and has one; else of one whose pool falls back to it.
 fn service_port(model: &Model, pool: &str) -> Option<u16> {
-    let falls_back = |name: &str| {
-        let other = model.pools.get(name).map(|other| &other.policy.on_all_down);
-        matches!(other, Some(OnAllDown::Fallback { pool: fallback, .. }) if fallback == pool)
+    let port_of = |pool: &str| {
+        let services = model.services.values().filter(|service| service.pool == pool);
+        services.flat_map(|service| &service.ports).find_map(|ports| ports.one())
     };
-    let own = model.services.values().filter(|service| service.pool == pool);
-    let others = model.services.values().filter(|service| falls_back(&service.pool));
-    own.chain(others).flat_map(|service| &service.ports).find_map(|ports| ports.one())
+    port_of(pool).or_else(|| pools_falling_back_to(model, pool).find_map(|(name, _)| port_of(name)))
 }
 
 /// Addresses whose next hops are followed: of the model's backends, and of those that are gone and may have flows left.
@@ -196,9 +195,7 @@ pub fn destinations(model: &Model, observed: &Observed) -> BTreeSet<IpAddr> {
 mod tests {
     use super::*;
     use crate::agent::admission::{Known, admit};
-    use crate::config;
-    use crate::health::machine::Machine;
-    use std::path::Path;
+    use crate::agent::sample;
     use std::time::{Duration, Instant};
 
     const FILE: &str = r#"
@@ -226,16 +223,14 @@ mod tests {
     "#;
 
     fn model() -> Model {
-        config::parse(FILE, Path::new("test.toml")).unwrap().model
+        sample::model(FILE)
     }
 
+    /// What checks say of the backends of `web`.
     fn checked(healths: &[(&str, Health)]) -> BTreeMap<BackendId, TargetStatus> {
-        let status = |health| TargetStatus {
-            address: "10.0.0.1:80".parse().unwrap(),
-            status: Machine::new(1, 1, health, Instant::now()).status().clone(),
-        };
-        let id = |name: &str| BackendId { pool: "web".to_owned(), backend: name.to_owned() };
-        healths.iter().map(|(name, health)| (id(name), status(*health))).collect()
+        let named: Vec<_> = healths.iter().map(|(name, health)| (format!("web/{name}"), *health)).collect();
+        let named: Vec<_> = named.iter().map(|(name, health)| (name.as_str(), *health)).collect();
+        sample::unasked(&named)
     }
 
     fn dead_names(model: &Model, healths: &[(&str, Health)], after: Duration) -> Vec<String> {
@@ -302,7 +297,7 @@ mod tests {
     #[test]
     fn who_stood_in_was_up_and_a_pool_without_a_service_tells_nothing() {
         let file = FILE.replace("[pools.web]", "[pools.web]\non_all_down = \"fallback:spare\"");
-        let model = config::parse(&file, Path::new("test.toml")).unwrap().model;
+        let model = sample::model(&file);
         let standby = model.pools["web"].backends.last().unwrap();
         assert_eq!(standby.name, "spare/x");
         let own = identity("spare", &model.pools["spare"].backends[0]).identity;

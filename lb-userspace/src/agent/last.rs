@@ -23,21 +23,18 @@ pub fn is_last(known: &Known<'_>, id: &BackendId, wanted: AdminState) -> bool {
 fn serves_own(known: &Known<'_>, id: &BackendId, backend: &Backend) -> bool {
     let served = admit(known).served;
     let Some(pool) = known.model.pools.get(&id.pool) else { return false };
-    let mut own = pool.backends.iter().filter(|other| other.standby_of.is_none());
-    own.any(|other| {
-        pool.shares_table(backend.address, other.address)
-            && served.contains(&BackendName { pool: id.pool.clone(), name: other.name.clone() })
-    })
+    let mut companions =
+        pool.own_backends().filter(|other| pool.shares_table(backend.address, other.address));
+    companions.any(|other| served.contains(&BackendName::of(&id.pool, other)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::machine::Machine;
-    use crate::health::{Health, TargetStatus};
+    use crate::agent::sample;
+    use crate::health::Health;
     use crate::model::Model;
-    use std::collections::{BTreeMap, BTreeSet};
-    use std::path::Path;
+    use std::collections::BTreeSet;
     use std::time::Instant;
 
     const FILE: &str = r#"
@@ -65,20 +62,19 @@ mod tests {
     "#;
 
     fn refused(pool: &str, name: &str, b: Health, edit: impl FnOnce(&mut Model)) -> bool {
-        let mut model = crate::config::parse(FILE, Path::new("test.toml")).unwrap().model;
+        let mut model = sample::model(FILE);
         edit(&mut model);
-        let now = Instant::now();
-        let address = "10.0.0.1:80".parse().unwrap();
-        let status =
-            |health| TargetStatus { address, status: Machine::new(1, 1, health, now).status().clone() };
-        let id = |pool: &str, name: &str| BackendId { pool: pool.to_owned(), backend: name.to_owned() };
-        let up = [("web", "a"), ("web", "six"), ("spare", "x"), ("spare", "y")];
-        let mut checked: BTreeMap<_, _> =
-            up.into_iter().map(|(pool, name)| (id(pool, name), status(Health::Up))).collect();
-        checked.insert(id("web", "b"), status(b));
+        let up = Health::Up;
+        let checked = sample::unasked(&[
+            ("web/a", up),
+            ("web/b", b),
+            ("web/six", up),
+            ("spare/x", up),
+            ("spare/y", up),
+        ]);
         let in_use = BTreeSet::new();
-        let known = Known { model: &model, checked: &checked, in_use: &in_use, now };
-        is_last(&known, &id(pool, name), AdminState::Drain)
+        let known = Known { model: &model, checked: &checked, in_use: &in_use, now: Instant::now() };
+        is_last(&known, &sample::id(&format!("{pool}/{name}")), AdminState::Drain)
     }
 
     #[test]

@@ -23,6 +23,8 @@ mod privileges;
 mod rates;
 mod report;
 mod run;
+#[cfg(test)]
+mod sample;
 mod state;
 mod tend;
 mod vips;

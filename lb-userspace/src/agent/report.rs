@@ -121,7 +121,7 @@ fn counts(state: &State) -> BackendCounts {
     let model = &state.loaded.model;
     let mut counts = BackendCounts::default();
     for (pool_name, pool) in &model.pools {
-        for backend in pool.backends.iter().filter(|backend| backend.standby_of.is_none()) {
+        for backend in pool.own_backends() {
             counts.total += 1;
             let count = match (backend.state, desired::health_of(model, pool_name, backend, &checked)) {
                 (model::AdminState::Drain, _) => &mut counts.draining,
@@ -199,9 +199,7 @@ pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
                 model::ForwardMode::FullNat => ForwardMode::FullNat,
             },
             backends_up: number(served_own(pool, &service.pool, &served)),
-            backends_total: number(
-                pool.backends.iter().filter(|backend| backend.standby_of.is_none()).count(),
-            ),
+            backends_total: number(pool.own_backends().count()),
             packets: sum.packets,
             bytes: sum.bytes,
             new_connections: sum.new_connections,
@@ -213,9 +211,7 @@ pub fn services(state: &State) -> Result<Vec<ServiceInfo>, DataplaneError> {
 
 /// Own backends of a pool that take new flows; standbys are no part of it.
 fn served_own(pool: &Pool, name: &str, served: &BTreeSet<BackendName>) -> usize {
-    let own = pool.backends.iter().filter(|backend| backend.standby_of.is_none());
-    own.filter(|backend| served.contains(&BackendName { pool: name.to_owned(), name: backend.name.clone() }))
-        .count()
+    pool.own_backends().filter(|backend| served.contains(&BackendName::of(name, backend))).count()
 }
 
 /// What a backend's line is made from.
@@ -274,7 +270,7 @@ pub async fn backend(
     let sources = sources(state).await?;
     let (in_use, now) = (desired::in_use(&sources.observed), Instant::now());
     let known = Known { model: &state.loaded.model, checked: &sources.checked, in_use: &in_use, now };
-    let name = BackendName { pool: pool_name.to_owned(), name: backend.name.clone() };
+    let name = BackendName::of(pool_name, backend);
     let id = desired::check_id(pool_name, backend);
     let target = sources.checked.get(&id);
     Ok(BackendDetail {

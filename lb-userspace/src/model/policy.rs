@@ -18,6 +18,16 @@ pub enum OnAllDown {
     },
 }
 
+impl OnAllDown {
+    /// The pool that new connections go to, if that is what is done.
+    pub fn fallback(&self) -> Option<&str> {
+        match self {
+            Self::Fallback { pool, .. } => Some(pool),
+            Self::Drop | Self::FailOpen => None,
+        }
+    }
+}
+
 /// What becomes of the connections to a primary that is one no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRoleChange {

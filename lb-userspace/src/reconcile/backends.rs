@@ -57,9 +57,8 @@ pub(super) fn plan_backends(
             let mut entry = backend_entry(pool, backend, desired, before.map(|(_, entry)| entry));
             let run = snat.run(pool_name, backend.address);
             (entry.snat_first, entry.snat_count) = (run.first, run.count);
-            let name = BackendName { pool: pool_name.clone(), name: backend.name.clone() };
             entry.flags &= !BackendFlags::DEAD;
-            if desired.dead.contains(&name) {
+            if desired.dead.contains(&BackendName::of(pool_name, backend)) {
                 entry.flags |= BackendFlags::DEAD;
             }
             links::mark(desired, &mut entry);

@@ -18,17 +18,16 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Members of a table: who may take new flows, with what weight. Backends that nothing can be sent to are left out as long
 /// as there is another one.
 fn members(table: TableKey<&str>, pool: &Pool, desired: &Desired<'_>, entries: &Entries) -> Vec<Member> {
-    let name = |backend: &Backend| BackendName { pool: table.pool.to_owned(), name: backend.name.clone() };
     let takes_flows = |backend: &&Backend| {
         table.families.admit(backend.address)
             && backend.state == AdminState::Active
             && backend.weight > 0
-            && desired.healthy.contains(&name(backend))
+            && desired.healthy.contains(&BackendName::of(table.pool, backend))
     };
     let member = |backend: &Backend| {
         let identity = identity(table.pool, backend).identity;
         let (index, entry) = entries.get(&identity)?;
-        let share = desired.shares.get(&name(backend)).copied().unwrap_or(FULL_SHARE);
+        let share = desired.shares.get(&BackendName::of(table.pool, backend)).copied().unwrap_or(FULL_SHARE);
         let weight = backend.weight.saturating_mul(share.min(FULL_SHARE));
         Some((Member { identity, index: *index, weight }, can_be_sent_to(pool.mode, entry)))
     };

@@ -69,17 +69,12 @@ pub fn link_pin(directory: &Path, interface: &str) -> Result<PathBuf> {
 }
 
 /// The kernel's id of what is pinned. `kind` is `map` or `link`.
-pub fn id_of_pin(kind: &str, pin: &Path) -> Result<u64> {
+pub fn id_of_pin(kind: &str, pin: &Path) -> Result<u32> {
     let mut command = Command::new("bpftool");
     command.args(["-j", kind, "show", "pinned"]).arg(pin);
     let output = command.output().context("running bpftool")?;
     ensure!(output.status.success(), "bpftool: {}", String::from_utf8_lossy(&output.stdout));
     let shown: Value = serde_json::from_slice(&output.stdout)?;
-    shown["id"].as_u64().with_context(|| format!("{}: {shown}", pin.display()))
-}
-
-/// Whether the kernel still has a map with this id.
-pub fn map_exists(id: u64) -> Result<bool> {
-    let output = Command::new("bpftool").args(["-j", "map", "show", "id", &id.to_string()]).output()?;
-    Ok(output.status.success())
+    let id = shown["id"].as_u64().with_context(|| format!("{}: {shown}", pin.display()))?;
+    Ok(id.try_into()?)
 }

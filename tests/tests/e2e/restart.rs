@@ -1,10 +1,12 @@
 //! The agent dies, stops, starts, and is taken away; what packets see of it.
 
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use lb_common::abi::names::PINNED;
+use lb_tests::bpf;
 use lb_tests::lab::wait_until;
 use lb_tests::site::{Mode, NODE_BACK, NODE_FRONT};
 use lb_userspace::api::types::{HealthState, ServiceInfo};
@@ -20,7 +22,7 @@ const ANSWERS: usize = 100;
 /// Restarts for an upgrade, one after the other.
 const RESTARTS: usize = 5;
 
-fn links(bed: &Bed) -> Result<Vec<u64>> {
+fn links(bed: &Bed) -> Result<Vec<u32>> {
     let id = |interface| kernel::id_of_pin("link", &kernel::link_pin(&bed.bpffs, interface)?);
     Ok(vec![id(NODE_FRONT)?, id(NODE_BACK)?])
 }
@@ -101,7 +103,7 @@ fn a_stopped_lbd_leaves_the_datapath_at_work_and_remove_takes_all_of_it_away() -
     bed.run(bed.lbd("remove")?)?.success()?;
     expect_nothing_left(&bed)?;
     wait_until("the maps are gone", SOON, || {
-        let left = maps.iter().map(|id| kernel::map_exists(*id)).collect::<Result<Vec<_>>>()?;
+        let left = maps.iter().map(|id| bpf::map_exists(*id)).collect::<io::Result<Vec<_>>>()?;
         Ok((!left.contains(&true)).then_some(()))
     })?;
     // Once more finds nothing to do.

@@ -1,12 +1,11 @@
 //! Whom pools serve, from a configuration and what checks say.
 
 use super::*;
-use crate::health::Health;
+use crate::agent::sample::{found, id, model, target};
 use crate::health::machine::{Event, Machine};
 use crate::health::probe::ProbeError;
-use crate::health::{Answer, Database, Findings, Wish};
+use crate::health::{Database, Findings, Health, Wish};
 use crate::reconcile::identity;
-use std::path::Path;
 
 const FILE: &str = r#"
     [node]
@@ -51,26 +50,9 @@ const FILE: &str = r#"
     backends = [{ name = "r1", address = "10.0.3.1:3306" }, { name = "r2", address = "10.0.3.2:3306" }]
 "#;
 
-fn model() -> Model {
-    crate::config::parse(FILE, Path::new("test.toml")).unwrap_or_else(|errors| panic!("{errors}")).model
-}
-
 /// What checks say: backends as POOL/NAME, with their health and the findings of their last good answer.
 fn checked(states: &[(&str, Health, Findings)]) -> BTreeMap<BackendId, TargetStatus> {
-    let now = Instant::now();
-    let status = |health, findings: &Findings| {
-        let mut machine = Machine::new(1, 1, health, now);
-        if health == Health::Up {
-            let answer = Answer { latency: Duration::ZERO, findings: findings.clone() };
-            machine.on_event(Event::Good(answer), now);
-        }
-        TargetStatus { address: "10.0.0.1:80".parse().unwrap(), status: machine.status().clone() }
-    };
-    let id = |text: &str| {
-        let (pool, backend) = text.split_once('/').unwrap();
-        BackendId { pool: pool.to_owned(), backend: backend.to_owned() }
-    };
-    states.iter().map(|(name, health, findings)| (id(name), status(*health, findings))).collect()
+    states.iter().map(|(name, health, findings)| (id(name), found(*health, findings.clone()))).collect()
 }
 
 fn plain(states: &[(&str, Health)]) -> BTreeMap<BackendId, TargetStatus> {
@@ -79,7 +61,7 @@ fn plain(states: &[(&str, Health)]) -> BTreeMap<BackendId, TargetStatus> {
 }
 
 fn judge(checked: &BTreeMap<BackendId, TargetStatus>, in_use: &[(&str, &str)]) -> Admissions {
-    let model = model();
+    let model = model(FILE);
     let used = in_use.iter().map(|(pool, name)| {
         let backend = model.pools[*pool].backends.iter().find(|backend| backend.name == *name).unwrap();
         identity(pool, backend).identity
@@ -100,9 +82,24 @@ fn reasons(admissions: &Admissions, pool: &str) -> Vec<(Option<bool>, Reason)> {
 
 #[test]
 fn standbys_are_another_pools_backends_except_those_that_the_pool_has_itself() {
-    let model = model();
+    let model = model(FILE);
     let names: Vec<&str> = model.pools["web"].backends.iter().map(|backend| backend.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "six", "spare/x", "spare/y", "spare/z"]);
+}
+
+#[test]
+fn a_pool_without_a_family_has_nothing_to_tell_of_it_however_its_fallback_is_made() {
+    let file = FILE.replace("        { name = \"six\", address = \"[fd00::1]:80\" },\n", "");
+    assert!(file.len() < FILE.len());
+    let (model, checked, in_use) = (model(&file), BTreeMap::new(), BTreeSet::new());
+    let known = Known { model: &model, checked: &checked, in_use: &in_use, now: Instant::now() };
+    let families: Vec<_> = reasons(&admit(&known), "web").into_iter().map(|(ipv4, _)| ipv4).collect();
+    assert_eq!(families, [Some(true)], "the fallback has IPv6, too");
+    // A pool that has nobody at all is as one whose backends were all taken out.
+    let mut empty = model;
+    empty.pools.get_mut("web").unwrap().backends.retain(|backend| backend.standby_of.is_some());
+    let known = Known { model: &empty, ..known };
+    assert_eq!(served(&admit(&known), "web"), ["spare/x", "spare/z"]);
 }
 
 #[test]
@@ -178,14 +175,13 @@ fn without_a_primary_to_fall_back_to_reads_go_to_whoever_answers() {
         };
         let mut machine = Machine::new(1, 1, Health::Up, Instant::now());
         machine.on_event(Event::Bad(error), Instant::now());
-        TargetStatus { address, status: machine.status().clone() }
+        target(&machine)
     };
-    let id = |pool: &str, name: &str| BackendId { pool: pool.to_owned(), backend: name.to_owned() };
     let checked = [
-        (id("db", "db1"), down(false)),
-        (id("db", "db2"), down(true)),
-        (id("reads", "r1"), down(false)),
-        (id("reads", "r2"), down(true)),
+        (id("db/db1"), down(false)),
+        (id("db/db2"), down(true)),
+        (id("reads/r1"), down(false)),
+        (id("reads/r2"), down(true)),
     ];
     let admissions = judge(&checked.into(), &[("db", "db1")]);
     assert_eq!(served(&admissions, "reads"), ["r2"]);

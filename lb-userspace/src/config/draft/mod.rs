@@ -19,7 +19,7 @@ use super::field::Field;
 use super::problem::{Problem, Problems, quoted};
 use super::source::Span;
 use super::table::{TableReader, named_entries};
-use crate::model::{Backend, Model, OnAllDown, Pool, StandbyOf};
+use crate::model::{Backend, Model, Pool, StandbyOf};
 
 pub(super) use check::CheckDraft;
 pub(super) use node::{LimitsDraft, NodeDraft};
@@ -66,7 +66,7 @@ fn with_standbys(mut pools: BTreeMap<String, Pool>) -> BTreeMap<String, Pool> {
     let own: BTreeMap<String, Vec<Backend>> =
         pools.iter().map(|(name, pool)| (name.clone(), pool.backends.clone())).collect();
     for pool in pools.values_mut() {
-        let OnAllDown::Fallback { pool: fallback, .. } = &pool.policy.on_all_down else { continue };
+        let Some(fallback) = pool.policy.on_all_down.fallback() else { continue };
         for backend in own.get(fallback).into_iter().flatten() {
             if pool
                 .backends
@@ -77,7 +77,7 @@ fn with_standbys(mut pools: BTreeMap<String, Pool>) -> BTreeMap<String, Pool> {
             }
             pool.backends.push(Backend {
                 name: format!("{fallback}/{}", backend.name),
-                standby_of: Some(StandbyOf { pool: fallback.clone(), name: backend.name.clone() }),
+                standby_of: Some(StandbyOf { pool: fallback.to_owned(), name: backend.name.clone() }),
                 ..backend.clone()
             });
         }

@@ -37,10 +37,7 @@ impl PolicyDraft {
     /// The pool that new connections go to when nobody is healthy, and where it is written.
     pub fn fallback(&self) -> Option<At<&str>> {
         let on_all_down = self.on_all_down.as_ref()?;
-        match &on_all_down.value {
-            OnAllDown::Fallback { pool, .. } => Some(At::new(pool.as_str(), on_all_down.span.clone())),
-            OnAllDown::Drop | OnAllDown::FailOpen => None,
-        }
+        on_all_down.value.fallback().map(|pool| At::new(pool, on_all_down.span.clone()))
     }
 
     pub fn into_policy(self) -> Policy {
