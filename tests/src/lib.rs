@@ -5,6 +5,7 @@
 //! object, and so the agent, can be built.
 //! Needs root and Linux 5.19 (veth that receives XDP frames with GRO on since 5.13, `gro_max_size` since 5.19).
 
+pub mod agent;
 pub mod bins;
 pub mod bpf;
 pub mod configuration;

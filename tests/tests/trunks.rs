@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -22,7 +22,7 @@ use lb_tests::hosts::{Web, own_vip, start_web, take_frames_sent_back, vlan};
 use lb_tests::lab::{Bridge, End, Host, Lab, Process, wait_until};
 use lb_tests::site::HTTP_PORT;
 use lb_tests::upload::upload;
-use lb_tests::{bins, http};
+use lb_tests::{agent, http};
 use lb_userspace::netlink::{Link, Netlink, Vlan, VlanProtocol, trunk as trunk_of};
 use libtest_mimic::{Arguments, Trial};
 
@@ -123,10 +123,7 @@ impl Bed {
             socket: &self.socket,
         };
         std::fs::write(&self.config, configuration::text(&node, services))?;
-        let mut command = Command::new(bins::lbd()?);
-        command.arg("run").arg("--config").arg(&self.config);
-        let lbd = self.node.spawn(command)?;
-        lbd.wait_for_output("lbd ready", PATIENCE)?;
+        let lbd = agent::start_within(&self.node, agent::lbd("run", &self.config)?, PATIENCE)?;
         let port = take_frames_sent_back(self.switch.host(), self.node.name())?;
         Ok((lbd, port))
     }

@@ -3,24 +3,14 @@
 //! Always holds: it is asked as a user asks it, by its commands.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use crate::bins;
+use crate::agent::{self, Lbctl};
 use crate::lab::{Host, Process};
-
-/// What `lbd` logs when the datapath forwards.
-const READY: &str = "lbd ready";
-
-/// Time that `lbd` has to load the datapath, on a busy machine too.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Time that `lbctl` may take.
-const LBCTL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Events that are asked for at once.
 const MAX_EVENTS: u32 = 1_000;
@@ -28,8 +18,7 @@ const MAX_EVENTS: u32 = 1_000;
 /// The agent; ended when dropped.
 pub struct Agent {
     process: Process,
-    node: Host,
-    socket: PathBuf,
+    lbctl: Lbctl,
 }
 
 /// A backend, as far as the lab looks at it.
@@ -73,14 +62,11 @@ pub struct Event {
 
 impl Agent {
     /// Starts it with this configuration, whose files are in `dir`; returns when it forwards.
-    pub(super) fn start(node: &Host, dir: &Path, config: &str, socket: PathBuf) -> Result<Self> {
+    pub(super) fn start(node: &Host, dir: &Path, config: &str, socket: &Path) -> Result<Self> {
         let file = dir.join("lb.toml");
         fs::write(&file, config).with_context(|| format!("writing {}", file.display()))?;
-        let mut command = Command::new(bins::lbd()?);
-        command.arg("run").arg("--config").arg(&file);
-        let process = node.spawn(command)?;
-        process.wait_for_output(READY, START_TIMEOUT)?;
-        Ok(Self { process, node: node.clone(), socket })
+        let process = agent::start(node, agent::lbd("run", &file)?)?;
+        Ok(Self { process, lbctl: Lbctl::new(node, socket) })
     }
 
     /// How to call `lbctl` for this site, as one would type it.
@@ -88,43 +74,35 @@ impl Agent {
     /// # Errors
     /// When it is not built.
     pub fn lbctl_line(&self) -> Result<String> {
-        Ok(format!("{} --socket {}", bins::lbctl()?.display(), self.socket.display()))
+        self.lbctl.line()
     }
 
-    /// Runs `lbctl` with these words; what it prints.
-    ///
-    /// # Errors
-    /// When the agent has ended, refuses or does not answer.
-    pub fn lbctl(&self, words: &str) -> Result<String> {
+    fn show<T: DeserializeOwned>(&self, words: &str) -> Result<T> {
         if !self.process.is_alive() {
             bail!("lbd has ended by itself: {}", self.process.log_tail());
         }
-        let mut command = Command::new(bins::lbctl()?);
-        command.arg("--socket").arg(&self.socket).args(words.split_whitespace());
-        Ok(self.node.run(command, LBCTL_TIMEOUT)?.success()?.stdout)
+        self.lbctl.show(words)
     }
 
     /// Every backend.
     ///
     /// # Errors
-    /// As [`Self::lbctl`].
+    /// When the agent has ended, refuses or does not answer.
     pub fn backends(&self) -> Result<Vec<Backend>> {
-        let text = self.lbctl("-o json backend list")?;
-        serde_json::from_str(&text).with_context(|| format!("lbctl backend list: {text}"))
+        self.show("backend list")
     }
 
     /// The latest events, the oldest first.
     ///
     /// # Errors
-    /// As [`Self::lbctl`].
+    /// As [`Self::backends`].
     pub fn events(&self) -> Result<Vec<Event>> {
-        let text = self.lbctl(&format!("-o json events --limit {MAX_EVENTS}"))?;
-        serde_json::from_str(&text).with_context(|| format!("lbctl events: {text}"))
+        self.show(&format!("events --limit {MAX_EVENTS}"))
     }
 
     /// What helps to find out what went wrong.
     pub fn explain(&self) -> String {
-        let shown = |words: &str| match self.lbctl(words) {
+        let shown = |words: &str| match self.lbctl.print(words) {
             Ok(text) => format!("lbctl {words}:\n{text}"),
             Err(error) => format!("lbctl {words}: {error:#}"),
         };

@@ -10,13 +10,13 @@ use super::load::Kind;
 use super::site::{ALL_WELL, Site};
 
 /// Of the web and application servers' checks: interval × fall + timeout.
-const SERVER_BOUND: Duration = Duration::from_millis(500 * 2 + 300);
+pub const SERVER_BOUND: Duration = Duration::from_millis(500 * 2 + 300);
 
 /// Of the databases' checks.
-const DATABASE_BOUND: Duration = Duration::from_millis(500 * 2 + 400);
+pub const DATABASE_BOUND: Duration = Duration::from_millis(500 * 2 + 400);
 
 /// In which a pool follows a promotion: an interval, and the time that a check may take.
-const PROMOTION_BOUND: Duration = Duration::from_millis(500 + 400);
+pub const PROMOTION_BOUND: Duration = Duration::from_millis(500 + 400);
 
 /// Who serves while db3 is dead.
 const WITHOUT_DB3: [&str; 7] =

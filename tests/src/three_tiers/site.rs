@@ -151,7 +151,7 @@ impl Site {
         );
         let config = EXAMPLE.replace(interfaces, &places);
         let config = config.replace(PASSWORD_FILE, &password_file.display().to_string());
-        let agent = Agent::start(&node, lab.dir(), &config, socket)?;
+        let agent = Agent::start(&node, lab.dir(), &config, &socket)?;
         let databases = databases.into_iter().map(Some).collect();
         let site = Self { agent, webs, apps, databases, client, web_hosts, _back_port: back_port, lab };
         site.wait_until_settled(&ALL_WELL)

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::lane::Lane;
 use super::members::{Members, web_name};
 use super::slots::SlotTables;
+use crate::agent::{self, Lbctl};
 use crate::bins;
 use crate::lab::{Output, Process, wait_until};
 use crate::programs::{control, echo, talk};
@@ -36,17 +36,11 @@ const FLOW_ENTRIES: u32 = 524_288;
 /// Time before the end of learning in which slots settle, at most; no more than the pool's `flow_timeout`.
 pub const SETTLING: Duration = Duration::from_secs(5);
 
-/// What `lbd run` logs when packets are served.
-const LBD_READY: &str = "lbd ready";
-
 /// Time for what should happen at once on an idle machine.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
 /// Time between two looks with `lbctl`: the connections need the processors too.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Time that a command of ours may take, apart from those that wait.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a lab needs of the site.
 pub(super) struct Layout {
@@ -71,6 +65,7 @@ pub(super) struct Bed {
     servers: Vec<Server>,
     config: PathBuf,
     socket: PathBuf,
+    lbctl: Lbctl,
     bpffs: PathBuf,
     /// The site.
     pub fleet: WebFleet,
@@ -151,38 +146,28 @@ impl Bed {
         let bpffs = fleet.node.bpffs()?.join("lb");
         let members = Members::new(&layout.lanes, layout.members);
         fs::write(&config, config_text(&fleet, &members, layout.flow_timeout, &socket, &bpffs))?;
-        let mut command = Command::new(bins::lbd()?);
-        command.arg("run").arg("--config").arg(&config);
-        let lbd = fleet.node.spawn(command)?;
-        lbd.wait_for_output(LBD_READY, SOON)?;
+        let lbd = agent::start(&fleet.node, agent::lbd("run", &config)?)?;
+        let lbctl = Lbctl::new(&fleet.node, &socket);
         let flow_timeout = layout.flow_timeout;
-        let bed = Self { lbd, members, flow_timeout, servers, config, socket, bpffs, fleet };
+        let bed = Self { lbd, members, flow_timeout, servers, config, socket, lbctl, bpffs, fleet };
         bed.wait_served().with_context(|| bed.lbd.log_tail())?;
         Ok(bed)
     }
 
     /// Runs `lbctl` with these words.
     pub(super) fn lbctl(&self, words: &str, timeout: Duration) -> Result<Output> {
-        let mut command = Command::new(bins::lbctl()?);
-        command.arg("--socket").arg(&self.socket).args(words.split_whitespace());
-        self.fleet.node.run(command, timeout)
+        self.lbctl.run(words, timeout)
     }
 
     /// Runs `lbctl` with these words; it must succeed.
     pub(super) fn edit(&self, words: &str) -> Result<String> {
-        Ok(self.lbctl(words, COMMAND_TIMEOUT)?.success()?.stdout)
-    }
-
-    /// What `lbctl -o json` with these words prints.
-    fn show<T: DeserializeOwned>(&self, words: &str) -> Result<T> {
-        let text = self.edit(&format!("-o json {words}"))?;
-        serde_json::from_str(&text).with_context(|| format!("lbctl {words}: {text}"))
+        self.lbctl.print(words)
     }
 
     /// Every backend.
     pub(super) fn backends(&self) -> Result<Vec<Backend>> {
         ensure!(self.lbd.is_alive(), "lbd has ended by itself: {}", self.lbd.log_tail());
-        self.show("backend list")
+        self.lbctl.show("backend list")
     }
 
     /// The flow table.
@@ -192,7 +177,7 @@ impl Bed {
             #[serde(default)]
             flows: Flows,
         }
-        Ok(self.show::<Status>("status")?.flows)
+        Ok(self.lbctl.show::<Status>("status")?.flows)
     }
 
     /// Number of the configuration in force.
@@ -205,7 +190,7 @@ impl Bed {
         struct Config {
             generation: u64,
         }
-        Ok(self.show::<Status>("status")?.config.generation)
+        Ok(self.lbctl.show::<Status>("status")?.config.generation)
     }
 
     /// New connections that the datapath has seen, to all services.
@@ -214,7 +199,12 @@ impl Bed {
         struct Service {
             new_connections: u64,
         }
-        Ok(self.show::<Vec<Service>>("service list")?.iter().map(|service| service.new_connections).sum())
+        Ok(self
+            .lbctl
+            .show::<Vec<Service>>("service list")?
+            .iter()
+            .map(|service| service.new_connections)
+            .sum())
     }
 
     /// The slot table of every lane.

@@ -9,21 +9,16 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lb_tests::agent::{self, COMMAND_TIMEOUT, Lbctl};
+use lb_tests::http;
 use lb_tests::lab::{Output, Process, wait_until};
 use lb_tests::nginx::{More, Nginx};
 use lb_tests::site::{HTTP_PORT, Mode, WebFleet};
-use lb_tests::{bins, http};
 use lb_userspace::api::types::{BackendInfo, HealthState, Status};
 use serde::de::DeserializeOwned;
 
 /// Time for what should happen at once on an idle machine.
 pub const SOON: Duration = Duration::from_secs(20);
-
-/// Time that a command of ours may take.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// What `lbd run` logs when packets are served.
-const READY: &str = "lbd ready";
 
 /// Held shared by tests, and alone by those that measure time or need both processors.
 static TURNS: RwLock<()> = RwLock::new(());
@@ -42,6 +37,7 @@ pub struct Bed {
     pub config: PathBuf,
     /// The agent's control socket.
     pub socket: PathBuf,
+    lbctl: Lbctl,
     /// Directory of the pins (`node.bpffs`).
     pub bpffs: PathBuf,
     // Last, so that the site is gone when the next test's turn comes.
@@ -90,7 +86,8 @@ impl Bed {
         let dir = fleet.lab.dir();
         let (config, socket) = (dir.join("lb.toml"), dir.join("lbd.sock"));
         fs::write(&config, fleet.config(&bpffs, &socket))?;
-        Ok(Self { fleet, config, socket, bpffs, _turn: turn })
+        let lbctl = Lbctl::new(&fleet.node, &socket);
+        Ok(Self { fleet, config, socket, lbctl, bpffs, _turn: turn })
     }
 
     /// An nginx on every web server, `web1` first.
@@ -118,9 +115,7 @@ impl Bed {
 
     /// `lbd SUBCOMMAND --config FILE`.
     pub fn lbd(&self, subcommand: &str) -> Result<Command> {
-        let mut command = Command::new(bins::lbd()?);
-        command.arg(subcommand).arg("--config").arg(&self.config);
-        Ok(command)
+        agent::lbd(subcommand, &self.config)
     }
 
     /// Starts the agent; returns when it serves.
@@ -130,9 +125,7 @@ impl Bed {
 
     /// The same with a command of the caller's.
     pub fn start_with(&self, command: Command) -> Result<Process> {
-        let lbd = self.fleet.node.spawn(command)?;
-        lbd.wait_for_output(READY, SOON)?;
-        Ok(lbd)
+        agent::start(&self.fleet.node, command)
     }
 
     /// Runs an `lbd` command on the node to its end.
@@ -155,14 +148,12 @@ impl Bed {
 
     /// Runs `lbctl` with these words.
     pub fn lbctl(&self, words: &str) -> Result<Output> {
-        let mut command = Command::new(bins::lbctl()?);
-        command.arg("--socket").arg(&self.socket).args(words.split_whitespace());
-        self.run(command)
+        self.lbctl.run(words, COMMAND_TIMEOUT)
     }
 
     /// Runs `lbctl` with these words; it must succeed.
     pub fn edit(&self, words: &str) -> Result<String> {
-        Ok(self.lbctl(words)?.success()?.stdout)
+        self.lbctl.print(words)
     }
 
     /// What `lbctl` with these words complains about. Fails unless it says that the agent refused.
@@ -180,8 +171,7 @@ impl Bed {
 
     /// What `lbctl -o json` with these words prints.
     pub fn show<T: DeserializeOwned>(&self, words: &str) -> Result<T> {
-        let output = self.lbctl(&format!("-o json {words}"))?.success()?;
-        serde_json::from_str(&output.stdout).with_context(|| format!("lbctl {words}: {}", output.stdout))
+        self.lbctl.show(words)
     }
 
     /// The agent at a glance.

@@ -2,17 +2,14 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_tests::bins;
+use lb_tests::agent::{self, Lbctl};
 use lb_tests::lab::{Output, Process, wait_until};
 use lb_tests::mariadb::{self, CHECK_PASSWORD, CHECK_USER, MYSQL_PORT, MariaDb};
 use lb_tests::site::{Mode, NODE_BACK, NODE_FRONT, WebFleet};
 use lb_userspace::api::types::{BackendInfo, Event};
-use serde::de::DeserializeOwned;
 
 /// Ample for what takes a second on an idle machine: databases, agent and clients share two processors with other tests.
 pub const SOON: Duration = Duration::from_mins(1);
@@ -33,7 +30,7 @@ pub const MAX_LAG_S: u64 = 5;
 pub struct Bed {
     pub databases: Vec<MariaDb>,
     _lbd: Process,
-    socket: PathBuf,
+    lbctl: Lbctl,
     pub fleet: WebFleet,
 }
 
@@ -51,11 +48,9 @@ impl Bed {
             socket.display()
         );
         fs::write(&config, node + &checks() + &pools(&fleet))?;
-        let mut command = Command::new(bins::lbd()?);
-        command.arg("run").arg("--config").arg(&config);
-        let lbd = fleet.node.spawn(command)?;
-        lbd.wait_for_output("lbd ready", SOON)?;
-        let bed = Self { databases, _lbd: lbd, socket, fleet };
+        let lbd = agent::start(&fleet.node, agent::lbd("run", &config)?)?;
+        let lbctl = Lbctl::new(&fleet.node, &socket);
+        let bed = Self { databases, _lbd: lbd, lbctl, fleet };
         bed.wait_serving(KEEP, &["web1"])?;
         bed.wait_serving(RESET, &["web1"])?;
         bed.wait_serving(REPLICAS, &["web2", "web3"])?;
@@ -84,19 +79,12 @@ impl Bed {
         answer.trim().parse().with_context(|| format!("{answer:?}"))
     }
 
-    fn show<T: DeserializeOwned>(&self, words: &str) -> Result<T> {
-        let mut command = Command::new(bins::lbctl()?);
-        command.arg("--socket").arg(&self.socket).args(["-o", "json"]).args(words.split_whitespace());
-        let output = self.fleet.node.run(command, SOON)?.success()?;
-        serde_json::from_str(&output.stdout).with_context(|| format!("lbctl {words}: {}", output.stdout))
-    }
-
     pub fn backends(&self, pool: &str) -> Result<Vec<BackendInfo>> {
-        self.show(&format!("backend list {pool}"))
+        self.lbctl.show(&format!("backend list {pool}"))
     }
 
     pub fn events(&self) -> Result<Vec<Event>> {
-        self.show("events --limit 10000")
+        self.lbctl.show("events --limit 10000")
     }
 
     /// Waits until exactly these backends have slots.

@@ -3,7 +3,6 @@
 //! Role: pure; reads its JSON. Imports `lane`.
 //! Always holds: fields that are not there count as not ready, never as ready.
 
-use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 use super::lane::{Lane, WEB_COUNT, web_name};
@@ -31,14 +30,6 @@ struct Health {
 struct NextHop {
     state: String,
     error: Option<String>,
-}
-
-/// Reads the list.
-///
-/// # Errors
-/// When it is no list of backends.
-pub fn parse(json: &str) -> Result<Vec<Backend>> {
-    serde_json::from_str(json).with_context(|| format!("`lbctl backend list` printed {json:?}"))
 }
 
 /// What keeps the lab's backends from serving, a line each; empty when every one of every lane is up, has a next hop
@@ -126,7 +117,7 @@ mod tests {
                 list.push(backend);
             }
         }
-        parse(&Value::from(list).to_string()).unwrap()
+        serde_json::from_value(list.into()).unwrap()
     }
 
     /// Changes the second server of the last lane.

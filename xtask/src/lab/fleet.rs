@@ -4,29 +4,18 @@
 //! Always holds: dropping it ends `lbd` and removes everything.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use lb_tests::bins;
+use lb_tests::agent::{self, Lbctl};
 use lb_tests::lab::{Process, interrupted, wait_until};
 use lb_tests::site::WebFleet;
 
 use super::backends::{self, Backend};
 use super::lane::WEBS;
 
-/// What `lbd` logs when the datapath forwards.
-const LBD_READY: &str = "lbd ready";
-
-/// Time that `lbd` has to load the datapath, on a busy machine too.
-const LBD_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Time that the checks have to bring every backend up.
 const UP_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Time that `lbctl` may take.
-const LBCTL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The fleet, running.
 pub struct Fleet {
@@ -34,7 +23,7 @@ pub struct Fleet {
     lbd: Process,
     /// The site.
     pub site: WebFleet,
-    socket: PathBuf,
+    lbctl: Lbctl,
 }
 
 impl Fleet {
@@ -52,11 +41,9 @@ impl Fleet {
         let config = site.lab.dir().join("lb.toml");
         fs::write(&config, site.config(&site.node.bpffs()?, &socket))
             .with_context(|| format!("writing {}", config.display()))?;
-        let mut command = Command::new(bins::lbd()?);
-        command.arg("run").arg("--config").arg(&config);
-        let lbd = site.node.spawn(command)?;
-        lbd.wait_for_output(LBD_READY, LBD_TIMEOUT)?;
-        let fleet = Self { lbd, site, socket };
+        let lbd = agent::start(&site.node, agent::lbd("run", &config)?)?;
+        let lbctl = Lbctl::new(&site.node, &socket);
+        let fleet = Self { lbd, site, lbctl };
         fleet.wait_until_up().inspect_err(|_| fleet.explain())?;
         println!("All backends are up after {:.1} s.", start.elapsed().as_secs_f64());
         Ok(fleet)
@@ -79,7 +66,7 @@ impl Fleet {
         if !self.lbd.is_alive() {
             bail!("lbd has ended by itself");
         }
-        backends::parse(&self.lbctl(&["-o", "json", "backend", "list"])?)
+        self.lbctl.show("backend list")
     }
 
     /// How to call `lbctl` for this fleet, as one would type it.
@@ -87,7 +74,7 @@ impl Fleet {
     /// # Errors
     /// When it is not built.
     pub fn lbctl_line(&self) -> Result<String> {
-        Ok(format!("{} --socket {}", bins::lbctl()?.display(), self.socket.display()))
+        self.lbctl.line()
     }
 
     /// Prints what helps to find out what went wrong, on standard error.
@@ -96,15 +83,9 @@ impl Fleet {
             return;
         }
         eprintln!("{}", self.lbd.log_tail());
-        match self.lbctl(&["status"]) {
+        match self.lbctl.print("status") {
             Ok(status) => eprintln!("lbctl status:\n{status}"),
             Err(error) => eprintln!("lbctl status: {error:#}"),
         }
-    }
-
-    fn lbctl(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new(bins::lbctl()?);
-        command.arg("--socket").arg(&self.socket).args(arguments);
-        Ok(self.site.node.run(command, LBCTL_TIMEOUT)?.success()?.stdout)
     }
 }

@@ -96,7 +96,7 @@ fn a_pool_without_a_family_has_nothing_to_tell_of_it_however_its_fallback_is_mad
     let families: Vec<_> = reasons(&admit(&known), "web").into_iter().map(|(ipv4, _)| ipv4).collect();
     assert_eq!(families, [Some(true)], "the fallback has IPv6, too");
     // A pool that has nobody at all is as one whose backends were all taken out.
-    let mut empty = model;
+    let mut empty = model.clone();
     empty.pools.get_mut("web").unwrap().backends.retain(|backend| backend.standby_of.is_some());
     let known = Known { model: &empty, ..known };
     assert_eq!(served(&admit(&known), "web"), ["spare/x", "spare/z"]);
