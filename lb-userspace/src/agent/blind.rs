@@ -33,7 +33,7 @@ pub fn unasked(model: &Model, checked: &BTreeMap<BackendId, TargetStatus>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::sample;
+    use crate::agent::sample_tests as sample;
     use crate::health::Health;
     use crate::health::machine::Machine;
     use crate::health::probe::ProbeError;

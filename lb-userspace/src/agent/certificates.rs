@@ -57,7 +57,7 @@ fn days(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::sample;
+    use crate::agent::sample_tests as sample;
     use crate::health::{Findings, Health};
 
     const FILE: &str = r#"

@@ -73,7 +73,7 @@ fn milliseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::sample;
+    use crate::agent::sample_tests as sample;
     use crate::health::Health;
     use crate::health::machine::Machine;
     use crate::health::probe::ProbeError;

@@ -147,7 +147,7 @@ mod tests {
             mode = "nat"
             backends = [{ name = "web1", address = "10.0.0.9:80" }]
         "#;
-        let model = crate::agent::sample::model(FILE);
+        let model = crate::agent::sample_tests::model(FILE);
         let find = |id: &str| find(&model, &BackendId::with_standbys(id).unwrap());
         let address = |id: &str| find(id).unwrap().1.address.to_string();
         assert_eq!(address("web/web1"), "10.0.0.1");

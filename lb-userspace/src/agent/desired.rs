@@ -195,7 +195,7 @@ pub fn destinations(model: &Model, observed: &Observed) -> BTreeSet<IpAddr> {
 mod tests {
     use super::*;
     use crate::agent::admission::{Known, admit};
-    use crate::agent::sample;
+    use crate::agent::sample_tests as sample;
     use std::time::{Duration, Instant};
 
     const FILE: &str = r#"

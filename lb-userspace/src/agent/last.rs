@@ -31,7 +31,7 @@ fn serves_own(known: &Known<'_>, id: &BackendId, backend: &Backend) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::sample;
+    use crate::agent::sample_tests as sample;
     use crate::health::Health;
     use crate::model::Model;
     use std::collections::BTreeSet;

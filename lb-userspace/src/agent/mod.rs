@@ -24,7 +24,7 @@ mod rates;
 mod report;
 mod run;
 #[cfg(test)]
-mod sample;
+mod sample_tests;
 mod state;
 mod tend;
 mod vips;

@@ -1,7 +1,7 @@
 //! Whom pools serve, from a configuration and what checks say.
 
 use super::*;
-use crate::agent::sample::{found, id, model, target};
+use crate::agent::sample_tests::{found, id, model, target};
 use crate::health::machine::{Event, Machine};
 use crate::health::probe::ProbeError;
 use crate::health::{Database, Findings, Health, Wish};
