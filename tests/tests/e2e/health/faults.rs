@@ -44,7 +44,12 @@ fn expect_share_moves(fault: impl FnOnce(&Bed, &[Nginx]) -> Result<()>) -> Resul
     let wrong = |request: &&Request| request.outcome.is_err() || request.served_by("web2");
     let late: Vec<_> = requests.iter().filter(|request| request.started >= bound).filter(wrong).collect();
     let last_late = late.last().map(|request| request.started - bound);
-    ensure!(late.is_empty(), "{} requests up to {last_late:?} after the bound: {:?}", late.len(), late.first());
+    ensure!(
+        late.is_empty(),
+        "{} requests up to {last_late:?} after the bound: {:?}",
+        late.len(),
+        late.first()
+    );
     let last = requests.iter().filter(wrong).map(|request| request.started).max();
     println!(
         "the last request to the broken server began {:?} after the fault",
