@@ -76,8 +76,13 @@ fn is_of(ipv4: Option<bool>, backend: &Backend) -> bool {
 fn admit_group(known: &Known<'_>, pool_name: &str, pool: &Pool, ipv4: Option<bool>, all: &mut Admissions) {
     let active = active(pool, ipv4);
     if active.is_empty() {
-        // The operator took everybody out: whoever stands in for them does so now. Not in a family that the pool never had.
-        let had_any = pool.own_backends().next().is_none() || pool.own_backends().any(|own| is_of(ipv4, own));
+        // The operator took everybody out: whoever stands in for them does so now. Not in a family that the pool never had; one
+        // that has nobody of its own has the families of those who stand in.
+        let has_own = pool.own_backends().next().is_some();
+        let had_any = pool
+            .backends
+            .iter()
+            .any(|backend| is_of(ipv4, backend) && backend.standby_of.is_none() == has_own);
         if let (true, Some(fallback)) = (had_any, pool.policy.on_all_down.fallback()) {
             let reason = Reason::Fallback(fallback.to_owned());
             let pool = pool_name.to_owned();

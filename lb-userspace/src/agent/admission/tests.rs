@@ -89,17 +89,22 @@ fn standbys_are_another_pools_backends_except_those_that_the_pool_has_itself() {
 
 #[test]
 fn a_pool_without_a_family_has_nothing_to_tell_of_it_however_its_fallback_is_made() {
+    let (checked, in_use) = (BTreeMap::new(), BTreeSet::new());
+    let judge =
+        |model: &Model| admit(&Known { model, checked: &checked, in_use: &in_use, now: Instant::now() });
+    let families = |model: &Model| -> Vec<Option<bool>> {
+        reasons(&judge(model), "web").into_iter().map(|(ipv4, _)| ipv4).collect()
+    };
     let file = FILE.replace("        { name = \"six\", address = \"[fd00::1]:80\" },\n", "");
     assert!(file.len() < FILE.len());
-    let (model, checked, in_use) = (model(&file), BTreeMap::new(), BTreeSet::new());
-    let known = Known { model: &model, checked: &checked, in_use: &in_use, now: Instant::now() };
-    let families: Vec<_> = reasons(&admit(&known), "web").into_iter().map(|(ipv4, _)| ipv4).collect();
-    assert_eq!(families, [Some(true)], "the fallback has IPv6, too");
+    let mut model = model(&file);
+    assert_eq!(families(&model), [Some(true)], "the fallback has IPv6, too");
     // A pool that has nobody at all is as one whose backends were all taken out.
-    let mut empty = model.clone();
-    empty.pools.get_mut("web").unwrap().backends.retain(|backend| backend.standby_of.is_some());
-    let known = Known { model: &empty, ..known };
-    assert_eq!(served(&admit(&known), "web"), ["spare/x", "spare/z"]);
+    model.pools.get_mut("web").unwrap().backends.retain(|backend| backend.standby_of.is_some());
+    assert_eq!(served(&judge(&model), "web"), ["spare/x", "spare/z"]);
+    // But not in a family in which nobody stands in.
+    model.pools.get_mut("web").unwrap().backends.retain(|backend| backend.address.is_ipv4());
+    assert_eq!(families(&model), [Some(true)]);
 }
 
 #[test]
