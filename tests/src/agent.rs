@@ -16,12 +16,6 @@ use crate::lab::{Host, Output, Process};
 /// What `lbd run` logs when packets are served.
 const READY: &str = "lbd ready";
 
-/// Time that `lbd` has to load the datapath, ample on a busy machine too.
-const START_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Time that a command has, ample unless it waits for something.
-pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// `lbd SUBCOMMAND --config FILE`.
 ///
 /// # Errors
@@ -32,19 +26,11 @@ pub fn lbd(subcommand: &str, config: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Starts the agent by a command that runs it; returns when it serves. It ends with the value.
+/// Starts the agent by a command that runs it; returns when it serves, which has to be within the time. It ends with the value.
 ///
 /// # Errors
 /// When it does not start, or does not serve in time.
-pub fn start(node: &Host, command: Command) -> Result<Process> {
-    start_within(node, command, START_TIMEOUT)
-}
-
-/// As [`start`], with a time of the caller's: emulated machines are slow.
-///
-/// # Errors
-/// As [`start`].
-pub fn start_within(node: &Host, command: Command, timeout: Duration) -> Result<Process> {
+pub fn start(node: &Host, command: Command, timeout: Duration) -> Result<Process> {
     let lbd = node.spawn(command)?;
     lbd.wait_for_output(READY, timeout)?;
     Ok(lbd)
@@ -54,12 +40,13 @@ pub fn start_within(node: &Host, command: Command, timeout: Duration) -> Result<
 pub struct Lbctl {
     node: Host,
     socket: PathBuf,
+    timeout: Duration,
 }
 
 impl Lbctl {
-    /// For the agent with this control socket, called on `node`.
-    pub fn new(node: &Host, socket: &Path) -> Self {
-        Self { node: node.clone(), socket: socket.to_owned() }
+    /// For the agent with this control socket, called on `node`; a call has `timeout`, unless it says otherwise.
+    pub fn new(node: &Host, socket: &Path, timeout: Duration) -> Self {
+        Self { node: node.clone(), socket: socket.to_owned(), timeout }
     }
 
     /// How one would type it, without the words for what it shall do.
@@ -70,11 +57,19 @@ impl Lbctl {
         Ok(format!("{} --socket {}", bins::lbctl()?.display(), self.socket.display()))
     }
 
-    /// Runs it with these words (between spaces) to its end, which has to come within the time, however it ends.
+    /// Runs it with these words (between spaces) to its end, however it ends.
     ///
     /// # Errors
-    /// When it is not built or takes longer.
-    pub fn run(&self, words: &str, timeout: Duration) -> Result<Output> {
+    /// When it is not built or takes longer than it may.
+    pub fn run(&self, words: &str) -> Result<Output> {
+        self.run_within(words, self.timeout)
+    }
+
+    /// The same with another time: for what waits for something.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_within(&self, words: &str, timeout: Duration) -> Result<Output> {
         let mut command = Command::new(bins::lbctl()?);
         command.arg("--socket").arg(&self.socket).args(words.split_whitespace());
         self.node.run(command, timeout)
@@ -85,7 +80,7 @@ impl Lbctl {
     /// # Errors
     /// As [`Self::run`], and when it fails.
     pub fn print(&self, words: &str) -> Result<String> {
-        Ok(self.run(words, COMMAND_TIMEOUT)?.success()?.stdout)
+        Ok(self.run(words)?.success()?.stdout)
     }
 
     /// What it prints as JSON with these words.

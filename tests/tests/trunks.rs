@@ -123,7 +123,7 @@ impl Bed {
             socket: &self.socket,
         };
         std::fs::write(&self.config, configuration::text(&node, services))?;
-        let lbd = agent::start_within(&self.node, agent::lbd("run", &self.config)?, PATIENCE)?;
+        let lbd = agent::start(&self.node, agent::lbd("run", &self.config)?, PATIENCE)?;
         let port = take_frames_sent_back(self.switch.host(), self.node.name())?;
         Ok((lbd, port))
     }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -11,6 +12,12 @@ use serde::de::DeserializeOwned;
 
 use crate::agent::{self, Lbctl};
 use crate::lab::{Host, Process};
+
+/// Time that `lbd` has to load the datapath, on a busy machine too.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time that `lbctl` may take.
+const LBCTL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Events that are asked for at once.
 const MAX_EVENTS: u32 = 1_000;
@@ -65,8 +72,8 @@ impl Agent {
     pub(super) fn start(node: &Host, dir: &Path, config: &str, socket: &Path) -> Result<Self> {
         let file = dir.join("lb.toml");
         fs::write(&file, config).with_context(|| format!("writing {}", file.display()))?;
-        let process = agent::start(node, agent::lbd("run", &file)?)?;
-        Ok(Self { process, lbctl: Lbctl::new(node, socket) })
+        let process = agent::start(node, agent::lbd("run", &file)?, START_TIMEOUT)?;
+        Ok(Self { process, lbctl: Lbctl::new(node, socket, LBCTL_TIMEOUT) })
     }
 
     /// How to call `lbctl` for this site, as one would type it.

@@ -6,8 +6,8 @@
 //!                                                                           web1-3 .11, app1-2 .21, db1-3 .31
 //! ```
 //!
-//! Role: [`site`] makes it, [`load`] asks it, [`check`] breaks one thing after another ([`faults`]) and judges, [`view`] shows it live.
-//! Imports `lab`, `nginx`, `mariadb`, `bins`, `http`, `hosts`, `programs` (for what they print).
+//! Role: [`site`] makes it, [`load`] asks it, [`check`] breaks one thing after another ([`faults`]) and judges, [`view`] shows
+//! it live. Imports `lab`, `nginx`, `mariadb`, `bins`, `http`, `hosts`, `programs` (for what they print).
 
 mod agent;
 pub mod check;

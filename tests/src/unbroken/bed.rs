@@ -42,6 +42,9 @@ pub(super) const SOON: Duration = Duration::from_secs(30);
 /// Time between two looks with `lbctl`: the connections need the processors too.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Time that a command of ours may take, apart from those that wait.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// What a lab needs of the site.
 pub(super) struct Layout {
     /// Web servers there are.
@@ -146,8 +149,8 @@ impl Bed {
         let bpffs = fleet.node.bpffs()?.join("lb");
         let members = Members::new(&layout.lanes, layout.members);
         fs::write(&config, config_text(&fleet, &members, layout.flow_timeout, &socket, &bpffs))?;
-        let lbd = agent::start(&fleet.node, agent::lbd("run", &config)?)?;
-        let lbctl = Lbctl::new(&fleet.node, &socket);
+        let lbd = agent::start(&fleet.node, agent::lbd("run", &config)?, SOON)?;
+        let lbctl = Lbctl::new(&fleet.node, &socket, COMMAND_TIMEOUT);
         let flow_timeout = layout.flow_timeout;
         let bed = Self { lbd, members, flow_timeout, servers, config, socket, lbctl, bpffs, fleet };
         bed.wait_served().with_context(|| bed.lbd.log_tail())?;
@@ -156,7 +159,7 @@ impl Bed {
 
     /// Runs `lbctl` with these words.
     pub(super) fn lbctl(&self, words: &str, timeout: Duration) -> Result<Output> {
-        self.lbctl.run(words, timeout)
+        self.lbctl.run_within(words, timeout)
     }
 
     /// Runs `lbctl` with these words; it must succeed.

@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_tests::agent::{self, COMMAND_TIMEOUT, Lbctl};
+use lb_tests::agent::{self, Lbctl};
 use lb_tests::http;
 use lb_tests::lab::{Output, Process, wait_until};
 use lb_tests::nginx::{More, Nginx};
@@ -19,6 +19,9 @@ use serde::de::DeserializeOwned;
 
 /// Time for what should happen at once on an idle machine.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// Time that a command of ours may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Held shared by tests, and alone by those that measure time or need both processors.
 static TURNS: RwLock<()> = RwLock::new(());
@@ -86,7 +89,7 @@ impl Bed {
         let dir = fleet.lab.dir();
         let (config, socket) = (dir.join("lb.toml"), dir.join("lbd.sock"));
         fs::write(&config, fleet.config(&bpffs, &socket))?;
-        let lbctl = Lbctl::new(&fleet.node, &socket);
+        let lbctl = Lbctl::new(&fleet.node, &socket, COMMAND_TIMEOUT);
         Ok(Self { fleet, config, socket, lbctl, bpffs, _turn: turn })
     }
 
@@ -125,7 +128,7 @@ impl Bed {
 
     /// The same with a command of the caller's.
     pub fn start_with(&self, command: Command) -> Result<Process> {
-        agent::start(&self.fleet.node, command)
+        agent::start(&self.fleet.node, command, SOON)
     }
 
     /// Runs an `lbd` command on the node to its end.
@@ -148,7 +151,7 @@ impl Bed {
 
     /// Runs `lbctl` with these words.
     pub fn lbctl(&self, words: &str) -> Result<Output> {
-        self.lbctl.run(words, COMMAND_TIMEOUT)
+        self.lbctl.run(words)
     }
 
     /// Runs `lbctl` with these words; it must succeed.

@@ -48,8 +48,8 @@ impl Bed {
             socket.display()
         );
         fs::write(&config, node + &checks() + &pools(&fleet))?;
-        let lbd = agent::start(&fleet.node, agent::lbd("run", &config)?)?;
-        let lbctl = Lbctl::new(&fleet.node, &socket);
+        let lbd = agent::start(&fleet.node, agent::lbd("run", &config)?, SOON)?;
+        let lbctl = Lbctl::new(&fleet.node, &socket, SOON);
         let bed = Self { databases, _lbd: lbd, lbctl, fleet };
         bed.wait_serving(KEEP, &["web1"])?;
         bed.wait_serving(RESET, &["web1"])?;

@@ -1,6 +1,6 @@
 //! What `lbctl backend list` says.
 //!
-//! Role: pure; reads its JSON. Imports `lane`.
+//! Role: pure; the parts of its JSON that the lab looks at. Imports `lane`.
 //! Always holds: fields that are not there count as not ready, never as ready.
 
 use serde::Deserialize;

@@ -14,8 +14,14 @@ use lb_tests::site::WebFleet;
 use super::backends::{self, Backend};
 use super::lane::WEBS;
 
+/// Time that `lbd` has to load the datapath, on a busy machine too.
+const LBD_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Time that the checks have to bring every backend up.
 const UP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time that `lbctl` may take.
+const LBCTL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The fleet, running.
 pub struct Fleet {
@@ -41,8 +47,8 @@ impl Fleet {
         let config = site.lab.dir().join("lb.toml");
         fs::write(&config, site.config(&site.node.bpffs()?, &socket))
             .with_context(|| format!("writing {}", config.display()))?;
-        let lbd = agent::start(&site.node, agent::lbd("run", &config)?)?;
-        let lbctl = Lbctl::new(&site.node, &socket);
+        let lbd = agent::start(&site.node, agent::lbd("run", &config)?, LBD_TIMEOUT)?;
+        let lbctl = Lbctl::new(&site.node, &socket, LBCTL_TIMEOUT);
         let fleet = Self { lbd, site, lbctl };
         fleet.wait_until_up().inspect_err(|_| fleet.explain())?;
         println!("All backends are up after {:.1} s.", start.elapsed().as_secs_f64());

@@ -14,7 +14,7 @@ use crate::load::{Load, Request};
 const DETECTION: Duration = Duration::from_millis(800);
 
 /// For the scheduling of agent, servers and clients on two processors, and the clients' pause.
-const MEASURING: Duration = Duration::from_millis(600);
+const MEASURING: Duration = Duration::from_millis(400);
 
 /// Time that a client waits for an answer: short, so that it asks several times before the share moves.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -32,8 +32,7 @@ fn expect_share_moves(fault: impl FnOnce(&Bed, &[Nginx]) -> Result<()>) -> Resul
     load.wait_for_answers(ANSWERS, Instant::now())?;
     let broken = Instant::now();
     fault(&bed, &fleet)?;
-    // From when it is in effect: until then checks may pass.
-    let bound = Instant::now() + DETECTION + MEASURING;
+    let bound = broken + DETECTION + MEASURING;
     load.wait_for_answers(ANSWERS, bound)?;
     let requests = load.stop()?;
     for vip in vip_of_each_mode() {
