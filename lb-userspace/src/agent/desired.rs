@@ -3,7 +3,7 @@
 use super::admission::Admissions;
 use crate::dataplane::Observed;
 use crate::health::{BackendId, Health, Target, TargetStatus};
-use crate::model::{AdminState, Backend, Model, Pool};
+use crate::model::{AdminState, Backend, Model};
 use crate::netlink::{NextHop, NextHopError, NextHopTable};
 use crate::reconcile::{BackendName, Hop, identities, identity};
 use lb_common::abi::ip_address;
@@ -131,7 +131,7 @@ pub fn targets(model: &Model, former: &BTreeMap<u64, Health>) -> Vec<Target> {
         for backend in pool.own_backends().filter(|backend| backend.state != AdminState::Maintenance) {
             let Some(port) = check.port.or(backend.port).or(service_port) else { continue };
             targets.push(Target {
-                id: BackendId { pool: pool_name.clone(), backend: backend.name.clone() },
+                id: check_id(pool_name, backend),
                 address: SocketAddr::new(backend.address, port),
                 check: check.clone(),
                 initial: initial(model, former, pool_name, backend),
@@ -153,7 +153,7 @@ fn initial(model: &Model, former: &BTreeMap<u64, Health>, pool_name: &str, backe
         let origin = other.standby_of.as_ref();
         origin.is_some_and(|origin| origin.pool == pool_name && origin.name == backend.name)
     };
-    let stood_in = pools_falling_back_to(model, pool_name).any(|(name, other)| {
+    let stood_in = model.pools.iter().any(|(name, other)| {
         let mut standbys = other.backends.iter().filter(is_its_standby);
         standbys.any(|standby| health_of(name, standby) == Some(Health::Up))
     });
@@ -169,19 +169,14 @@ fn initial(model: &Model, former: &BTreeMap<u64, Health>, pool_name: &str, backe
     }
 }
 
-/// Pools whose new connections go to this one when nobody of theirs is fit.
-fn pools_falling_back_to<'a>(model: &'a Model, pool: &'a str) -> impl Iterator<Item = (&'a str, &'a Pool)> {
-    let pools = model.pools.iter().map(|(name, pool)| (name.as_str(), pool));
-    pools.filter(move |(_, other)| other.policy.on_all_down.fallback() == Some(pool))
-}
-
 /// The first single port of the first service that uses the pool and has one; else of one whose pool falls back to it.
 fn service_port(model: &Model, pool: &str) -> Option<u16> {
-    let port_of = |pool: &str| {
-        let services = model.services.values().filter(|service| service.pool == pool);
-        services.flat_map(|service| &service.ports).find_map(|ports| ports.one())
+    let falls_back = |name: &str| {
+        model.pools.get(name).is_some_and(|other| other.policy.on_all_down.fallback() == Some(pool))
     };
-    port_of(pool).or_else(|| pools_falling_back_to(model, pool).find_map(|(name, _)| port_of(name)))
+    let own = model.services.values().filter(|service| service.pool == pool);
+    let others = model.services.values().filter(|service| falls_back(&service.pool));
+    own.chain(others).flat_map(|service| &service.ports).find_map(|ports| ports.one())
 }
 
 /// Addresses whose next hops are followed: of the model's backends, and of those that are gone and may have flows left.
@@ -229,7 +224,6 @@ mod tests {
     /// What checks say of the backends of `web`.
     fn checked(healths: &[(&str, Health)]) -> BTreeMap<BackendId, TargetStatus> {
         let named: Vec<_> = healths.iter().map(|(name, health)| (format!("web/{name}"), *health)).collect();
-        let named: Vec<_> = named.iter().map(|(name, health)| (name.as_str(), *health)).collect();
         sample::unasked(&named)
     }
 

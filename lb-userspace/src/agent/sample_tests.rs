@@ -34,7 +34,7 @@ pub fn found(health: Health, findings: Findings) -> TargetStatus {
 }
 
 /// What checks say of backends, each as `POOL/NAME`, that were not asked since they are of this health.
-pub fn unasked(healths: &[(&str, Health)]) -> BTreeMap<BackendId, TargetStatus> {
+pub fn unasked(healths: &[(impl AsRef<str>, Health)]) -> BTreeMap<BackendId, TargetStatus> {
     let status = |health| target(&Machine::new(1, 1, health, Instant::now()));
-    healths.iter().map(|(name, health)| (id(name), status(*health))).collect()
+    healths.iter().map(|(name, health)| (id(name.as_ref()), status(*health))).collect()
 }

@@ -101,7 +101,7 @@ impl World {
                 .backends
                 .iter()
                 .filter(|backend| !down.contains(&backend.name.as_str()))
-                .map(|backend| BackendName { pool: pool.clone(), name: backend.name.clone() })
+                .map(|backend| BackendName::of(pool, backend))
         });
         let v4 = (0..=255).map(|number| (IpAddr::from([10, 0, 0, number]), Some(hop(number))));
         let v6 = |number: u8| IpAddr::from([0x2001, 0xdb8, 3, 0, 0, 0, 0, u16::from(number)]);

@@ -70,7 +70,7 @@ impl Surroundings for Around {
     fn see(&self, model: &Model, _: &Observed) -> Sight {
         let names = model.pools.iter().flat_map(|(pool, entry)| {
             let backends = entry.backends.iter();
-            backends.map(|backend| BackendName { pool: pool.clone(), name: backend.name.clone() })
+            backends.map(|backend| BackendName::of(pool, backend))
         });
         Sight { healthy: names.collect(), dead: self.dead.clone(), ..Sight::default() }
     }

@@ -239,7 +239,7 @@ impl Surroundings for World {
         for ((name, pool), number) in model.pools.iter().zip(0..) {
             for backend in &pool.backends {
                 let id = BackendId { pool: number, number: number_of(backend) };
-                let name = || BackendName { pool: name.clone(), name: backend.name.clone() };
+                let name = || BackendName::of(name, backend);
                 if !self.down.contains_key(&id) {
                     sight.healthy.insert(name());
                 }
